@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"strings"
+
+	"fanfare/protocol"
+)
+
+// Server is one realtime server ("workspace" in Xano's words): an address and its rules. Fill in the exported
+// fields and hand it to Compile; what Compile returns must not be changed.
+type Server struct {
+	ID      protocol.ServerID `json:"id"`
+	Name    string            `json:"name"`
+	Enabled bool              `json:"enabled"`
+	// Hash is the connection hash, the last segment of the socket's address.
+	Hash string `json:"hash"`
+	// Strict is the literal reading of Xano's documentation for rules with public and authenticated messaging both
+	// on: every message of an authenticated client goes to authenticated clients only. Off, the sender chooses.
+	Strict   bool   `json:"strict,omitzero"`
+	Channels []Rule `json:"channels"`
+
+	// Revision is where these settings stand in their store; 0 = not stored. It is not part of the settings.
+	Revision uint64 `json:"-"`
+
+	exact  map[string]*Rule // enabled rules by name
+	nested map[string]*Rule // enabled nested rules by base
+}
+
+// Compile checks the settings, brings them to their stored form (chat/* becomes base chat and wildcard) and makes
+// them ready for lookup. It copies what it needs: the argument may be changed afterwards. Errors are *FieldError.
+func Compile(in Server, limits Limits) (*Server, error) {
+	s := in.Clone()
+	for i := range s.Channels {
+		s.Channels[i].normalize()
+	}
+	if err := s.Validate(limits); err != nil {
+		return nil, err
+	}
+	s.exact = make(map[string]*Rule)
+	s.nested = make(map[string]*Rule)
+	for i := range s.Channels {
+		r := &s.Channels[i]
+		r.strict = s.Strict
+		switch {
+		case !r.Enabled:
+		case r.Wildcard:
+			s.nested[r.Pattern] = r
+		default:
+			s.exact[r.Pattern] = r
+		}
+	}
+	return &s, nil
+}
+
+// normalize brings a rule to its stored form.
+func (r *Rule) normalize() {
+	if target := protocol.Channel(r.Pattern); target.IsPattern() {
+		r.Pattern = target.Base()
+		r.Wildcard = true
+	}
+	if r.PatternJoin == patternJoinNobodyText {
+		r.PatternJoin = PatternJoinNobody
+	}
+	for i := range r.Triggers {
+		if r.Triggers[i].OnFailure == "" {
+			r.Triggers[i].OnFailure = FailureBlock
+		}
+	}
+}
+
+// Rule gives the rule of a channel, or nil when none covers it: the enabled exact rule first, else the enabled
+// nested rule with the longest base. For a pattern it is the enabled nested rule with exactly that base. The
+// pointer is the same for every channel that one rule covers, as long as the Server is the same.
+func (s *Server) Rule(ch protocol.Channel) *Rule {
+	if s == nil || !s.Enabled {
+		return nil
+	}
+	name := string(ch)
+	if ch.IsPattern() {
+		return s.nested[ch.Base()]
+	}
+	if r := s.exact[name]; r != nil {
+		return r
+	}
+	if len(s.nested) == 0 {
+		return nil
+	}
+	// Something must follow the slash, so the last byte is never the separator.
+	for end := len(name) - 1; end > 0; {
+		end = strings.LastIndexByte(name[:end], '/')
+		if end <= 0 {
+			return nil
+		}
+		if r := s.nested[name[:end]]; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// RuleByID gives the rule with a number, enabled or not, or nil.
+func (s *Server) RuleByID(id int64) *Rule {
+	for i := range s.Channels {
+		if s.Channels[i].ID == id {
+			return &s.Channels[i]
+		}
+	}
+	return nil
+}
+
+// Clone gives a copy that shares nothing with the server and is not compiled.
+func (s *Server) Clone() Server {
+	c := *s
+	c.exact, c.nested = nil, nil
+	c.Channels = make([]Rule, len(s.Channels))
+	for i := range s.Channels {
+		c.Channels[i] = s.Channels[i].Clone()
+	}
+	return c
+}
