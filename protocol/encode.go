@@ -144,6 +144,18 @@ func AppendPublication(dst []byte, p *Publication) []byte {
 	return append(dst, p.Frame[p.Splice:]...)
 }
 
+// PublicationLen is the length of what AppendPublication appends.
+func PublicationLen(p *Publication) int {
+	if p.Offset == 0 {
+		return len(p.Frame)
+	}
+	digits := 1
+	for n := p.Offset; n >= 10; n /= 10 {
+		digits++
+	}
+	return len(p.Frame) + len(`,"offset":""`) + digits
+}
+
 // AppendForPattern appends the frame of p as subscribers of pattern get it: under the pattern's name, with
 // the channel as source.
 func AppendForPattern(dst []byte, p *Publication, pattern Channel) []byte {

@@ -30,8 +30,8 @@ func ParseRowID(raw []byte) (RowID, error) {
 		return RowIDFromString(text), nil
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return "", ErrRowID
+	if err != nil || strconv.FormatInt(n, 10) != s && s != "-0" {
+		return "", ErrRowID // 7.0 and 1e3 as well as +7 and 007, which are no JSON
 	}
 	return RowIDFromInt(n), nil
 }
@@ -52,11 +52,7 @@ func RowIDFromString(text string) RowID {
 	if text == "" {
 		return ""
 	}
-	b, err := json.Marshal(text)
-	if err != nil {
-		return ""
-	}
-	return RowID(b)
+	return RowID(AppendString(nil, strings.ToValidUTF8(text, "\ufffd")))
 }
 
 // JSON is the value as it stands on the wire.

@@ -1,9 +1,9 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"strings"
 )
 
 // Errors of the scanner; Decode turns them into an Error for the client.
@@ -34,7 +34,7 @@ func (s *scanner) space() {
 
 // object calls field for each member of the object at the cursor, with the cursor on the member's value;
 // field must consume that value. The key is unescaped.
-func (s *scanner) object(field func(key string) error) error {
+func (s *scanner) object(field func(key []byte) error) error {
 	if s.i >= len(s.b) || s.b[s.i] != '{' {
 		return errSyntax
 	}
@@ -54,17 +54,13 @@ func (s *scanner) object(field func(key string) error) error {
 		if err != nil {
 			return err
 		}
-		key, err := unquote(raw)
-		if err != nil {
-			return err
-		}
 		s.space()
 		if s.i >= len(s.b) || s.b[s.i] != ':' {
 			return errSyntax
 		}
 		s.i++
 		s.space()
-		if err := field(key); err != nil {
+		if err := field(unquote(raw)); err != nil {
 			return err
 		}
 		s.space()
@@ -268,26 +264,24 @@ func (s *scanner) number() error {
 }
 
 func (s *scanner) literal(word string) error {
-	if !strings.HasPrefix(string(s.b[s.i:min(len(s.b), s.i+len(word))]), word) {
+	if end := s.i + len(word); end > len(s.b) || string(s.b[s.i:end]) != word {
 		return errSyntax
 	}
 	s.i += len(word)
 	return nil
 }
 
-// unquote gives the text of a JSON string that str has checked.
-func unquote(raw []byte) (string, error) {
+// unquote gives the text of a JSON string that str has checked: a part of raw when nothing in it is escaped.
+func unquote(raw []byte) []byte {
 	inner := raw[1 : len(raw)-1]
-	for _, c := range inner {
-		if c == '\\' {
-			var out string
-			if err := json.Unmarshal(raw, &out); err != nil {
-				return "", errSyntax
-			}
-			return out, nil
-		}
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return inner
 	}
-	return string(inner), nil
+	var out string
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return nil // not after str
+	}
+	return []byte(out)
 }
 
 // bracketStack remembers for each open bracket whether it is an object. The limit on depth bounds it; the
