@@ -1,0 +1,2 @@
+// Package broker connects a gateway to NATS.
+package broker

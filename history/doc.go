@@ -1,0 +1,2 @@
+// Package history keeps stored publications in JetStream and reads them.
+package history
