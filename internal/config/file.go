@@ -39,7 +39,7 @@ type fileReader struct {
 	problems Problems
 }
 
-func readFile(name string, known []key) (layer, Problems) {
+func newFileReader(name string, known []key) *fileReader {
 	r := &fileReader{name: name, known: map[string]key{}, sections: map[string]bool{}, out: newLayer()}
 	for _, k := range known {
 		r.known[k.path] = k
@@ -51,6 +51,11 @@ func readFile(name string, known []key) (layer, Problems) {
 			}
 		}
 	}
+	return r
+}
+
+func readFile(name string, known []key) (layer, Problems) {
+	r := newFileReader(name, known)
 	b, err := readBounded(name)
 	if err != nil {
 		r.problems.add(name, "", "%v", err)
