@@ -1,6 +1,9 @@
 package policy
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of whoever stores servers. They stand here so that a store and its users agree on them without knowing
 // each other.
@@ -24,8 +27,12 @@ type FieldError struct {
 
 // Error makes it an error.
 func (e *FieldError) Error() string {
-	if e.Field == "" {
-		return e.Problem
+	text := e.Problem
+	if e.Field != "" {
+		text = e.Field + ": " + text
 	}
-	return e.Field + ": " + e.Problem
+	if e.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", e.Line, text)
+	}
+	return text
 }

@@ -1,0 +1,214 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+const (
+	bucketName    = "fanfare_settings"
+	bucketHistory = 16
+	keyPrefix     = "server."
+	// maxValue keeps a value below NATS' default limit of 1 MiB for a message, its headers included.
+	maxValue = 1<<20 - 16<<10
+
+	firstServer     = 1
+	firstServerName = "Workspace 1"
+
+	defaultBucketCheck = 5 * time.Second
+	// callTimeout bounds one call to the broker; an election takes up to 9 s.
+	callTimeout = 12 * time.Second
+	retryFirst  = 100 * time.Millisecond
+	retryMost   = 5 * time.Second
+)
+
+// bucket is the KV bucket as source.
+type bucket struct {
+	store *Store
+	js    jetstream.JetStream
+
+	mu sync.Mutex
+	kv jetstream.KeyValue // nil until first used
+
+	// incarnation is when the bucket's stream was made; only run uses it.
+	incarnation time.Time
+}
+
+func newBucket(s *Store) (*bucket, error) {
+	js, err := jetstream.New(s.o.Conn, jetstream.WithDefaultTimeout(callTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	return &bucket{store: s, js: js}, nil
+}
+
+func key(id protocol.ServerID) string { return keyPrefix + strconv.FormatInt(int64(id), 10) }
+
+// idOf reads a key; only what key writes is one.
+func idOf(k string) (protocol.ServerID, bool) {
+	text, ok := strings.CutPrefix(k, keyPrefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	id := protocol.ServerID(n)
+	return id, err == nil && n > 0 && key(id) == k
+}
+
+func (b *bucket) config() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:       bucketName,
+		Description:  "Fanfare: realtime servers and channel rules",
+		History:      bucketHistory,
+		Storage:      jetstream.FileStorage,
+		Replicas:     b.store.o.Replicas,
+		MaxValueSize: 1 << 20,
+	}
+}
+
+// open gives the bucket, which must exist.
+func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
+	b.mu.Lock()
+	kv := b.kv
+	b.mu.Unlock()
+	if kv != nil {
+		return kv, nil
+	}
+	kv, err := b.js.KeyValue(ctx, bucketName)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", bucketName, err)
+	}
+	b.mu.Lock()
+	b.kv = kv
+	b.mu.Unlock()
+	return kv, nil
+}
+
+func (b *bucket) ensure(ctx context.Context) error {
+	kv, err := b.js.KeyValue(ctx, bucketName)
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound):
+		kv, err = b.js.CreateKeyValue(ctx, b.config())
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = b.js.KeyValue(ctx, bucketName) // another node was first, with other replicas
+		}
+		if err != nil {
+			return fmt.Errorf("make bucket %s: %w", bucketName, err)
+		}
+	case err != nil:
+		return fmt.Errorf("open bucket %s: %w", bucketName, err)
+	default:
+		b.adjust(ctx, kv)
+	}
+	b.mu.Lock()
+	b.kv = kv
+	b.mu.Unlock()
+	return b.ensureFirst(ctx, kv)
+}
+
+// adjust changes the number of replicas when the configuration has another. The bucket works as it is, so a broker
+// that cannot do it (too few nodes yet) keeps nobody from starting.
+func (b *bucket) adjust(ctx context.Context, kv jetstream.KeyValue) {
+	status, err := kv.Status(ctx)
+	if err == nil && status.Config().Replicas != b.store.o.Replicas {
+		_, err = b.js.UpdateKeyValue(ctx, b.config())
+	}
+	if err != nil {
+		b.store.log.Warn("settings: replicas of the bucket could not be changed", "replicas", b.store.o.Replicas, "err", err)
+	}
+}
+
+// ensureFirst makes server 1 in a bucket that never held anything: one that was deleted on purpose stays deleted.
+func (b *bucket) ensureFirst(ctx context.Context, kv jetstream.KeyValue) error {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("read bucket %s: %w", bucketName, err)
+	}
+	if status.Values() > 0 {
+		return nil
+	}
+	first := policy.Server{ID: firstServer, Name: firstServerName, Hash: NewHash()}
+	value, err := encode(&first)
+	if err != nil {
+		return err
+	}
+	if _, err = kv.Create(ctx, key(firstServer), value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("store server %d: %w", firstServer, err)
+	}
+	return nil
+}
+
+// applyLocked takes one value of the bucket over. The store's lock is held.
+func (b *bucket) applyLocked(e jetstream.KeyValueEntry) bool {
+	s := b.store
+	id, ok := idOf(e.Key())
+	if !ok {
+		s.log.Warn("settings: key in the bucket is not one of ours", "key", e.Key())
+		return false
+	}
+	if e.Operation() != jetstream.KeyValuePut {
+		return s.state.remove(id, e.Revision())
+	}
+	if e.Revision() <= s.state.newest(id) {
+		return false
+	}
+	server, err := decode(id, e.Value(), s.o.Limits)
+	if err != nil {
+		s.metrics.invalid.Inc()
+		s.log.Error("settings: stored value is invalid; the previous one stays in force",
+			"server", id, "revision", e.Revision(), "err", err)
+		return s.state.spoil(id, e.Revision())
+	}
+	return s.state.put(e.Revision(), server)
+}
+
+// apply takes values over and puts the result in force.
+func (b *bucket) apply(entries ...jetstream.KeyValueEntry) {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	changed := false
+	for _, e := range entries {
+		if b.applyLocked(e) {
+			changed = true
+		}
+	}
+	if changed {
+		b.store.swapLocked()
+	}
+}
+
+// reset forgets revisions: the bucket was made anew and counts from the start. What is in force stays so until the
+// new bucket has something to put in its place.
+func (b *bucket) reset() {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	for _, e := range b.store.state.entries {
+		e.revision = 0
+	}
+}
+
+// prune drops what reset kept and the new bucket turned out not to have.
+func (b *bucket) prune() {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	dropped := false
+	for id, e := range b.store.state.entries {
+		if e.revision == 0 {
+			delete(b.store.state.entries, id)
+			dropped = true
+		}
+	}
+	if dropped {
+		b.store.swapLocked()
+	}
+}
