@@ -41,23 +41,32 @@ func (c *Caller) callEndpoint(ctx context.Context, ep *endpoint, t *policy.Trigg
 	}
 	own, cancel := context.WithTimeout(ctx, timeout(t))
 	defer cancel()
-	if err := ep.slots.Acquire(own, 1); err != nil {
+	if err := ep.slots.Acquire(own, 1); err == nil {
+		defer ep.slots.Release(1)
+	}
+	if err := own.Err(); err != nil { // also when the slot came in the last moment
 		if gone(ctx) {
 			return nil, failed(outcomeCanceled, err)
 		}
 		return nil, failed(outcomeBusy, errSlots)
 	}
-	defer ep.slots.Release(1)
 	answer, err := ep.breaker.Execute(func() ([]byte, error) {
 		c.metrics.inFlight.Inc()
 		start := time.Now()
 		answer, err := c.post(own, t, body)
+		took := time.Since(start)
 		c.metrics.inFlight.Dec()
-		c.metrics.latency.WithLabelValues(string(action)).Observe(time.Since(start).Seconds())
-		if err != nil && gone(ctx) {
+		c.metrics.latency.WithLabelValues(string(action)).Observe(took.Seconds())
+		if err == nil {
+			return answer, nil
+		}
+		if gone(ctx) {
 			return nil, failed(outcomeCanceled, err)
 		}
-		return answer, err
+		if f := (*failure)(nil); errors.As(err, &f) {
+			f.hurried = took < timeout(t)/2
+		}
+		return nil, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return nil, failed(outcomeBreaker, err)

@@ -21,8 +21,9 @@ import (
 const (
 	// DefaultTimeout is how long a call may take when its trigger does not say.
 	DefaultTimeout = 3 * time.Second
-	// MaxTimeout is the most a trigger may ask for: a message with a ref is answered within 12 s.
-	MaxTimeout = 10 * time.Second
+	// MaxTimeout is the most a trigger may ask for, as in package policy. Who has promised an answer sooner gives
+	// Join and Message a context with a deadline; running into it counts as the trigger's timeout.
+	MaxTimeout = 30 * time.Second
 )
 
 // Limits bounds what webhooks may cost. Zero fields mean the defaults.

@@ -109,9 +109,9 @@ func (e *endpoints) newEndpoint(key endpointKey) *endpoint {
 		ep.host = u.Host
 	}
 	ep.breaker = gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
-		MaxRequests: 1,
-		Timeout:     e.limits.BreakerOpen,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= e.limits.BreakerFailures },
+		MaxRequests:  1,
+		Timeout:      e.limits.BreakerOpen,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= e.limits.BreakerFailures },
 		IsSuccessful: func(err error) bool { return !trips(err) },
 		IsExcluded: func(err error) bool {
 			f, ok := err.(*failure) //nolint:errorlint // as returned by call

@@ -57,6 +57,9 @@ const (
 type failure struct {
 	outcome string
 	err     error
+	// hurried: the time was up early because most of it had gone in waiting for a slot, or because the caller's
+	// own deadline was near. That says nothing about the endpoint.
+	hurried bool
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("trigger: %s: %v", f.outcome, f.err) }
@@ -71,7 +74,9 @@ func trips(err error) bool {
 		return false
 	}
 	switch f.outcome {
-	case outcomeTimeout, outcomeConnect, outcomeDropped:
+	case outcomeTimeout:
+		return !f.hurried
+	case outcomeConnect, outcomeDropped:
 		return true
 	case outcomeStatus:
 		return errors.Is(f.err, errGatewayStatus)
