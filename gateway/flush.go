@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"time"
+)
+
+// Flushing. A message that comes alone leaves at once, in the goroutine that brought it when the topic is
+// small. Messages that arrive while a flush runs, or sooner after the last one than the flush interval, leave
+// together in the next one: one write per member, however many frames.
+
+// inlineMembers is up to how many members a flush runs in the goroutine that delivers: below it the writes
+// cost less than the hand-over; above it the dispatcher must not be held up (about 2 µs a member).
+const inlineMembers = 64
+
+// presenceGather is how long presence changes may be gathered when they come in storms (design.md 5).
+const presenceGather = 100 * time.Millisecond
+
+// flushLocked is called with t.mu held and something in the batch; it releases t.mu. inline allows the flush
+// to run in the caller.
+func (t *topic) flushLocked(now time.Time, inline bool) {
+	if t.flushing {
+		t.mu.Unlock()
+		return
+	}
+	t.flushing = true
+	wait := t.waitLocked(now)
+	inline = inline && wait == 0 && len(t.members) <= inlineMembers
+	t.mu.Unlock()
+	if inline {
+		t.flush(true)
+		return
+	}
+	t.hub.later(wait, func() { t.flush(false) })
+}
+
+// waitLocked is how long the batch has to wait.
+func (t *topic) waitLocked(now time.Time) time.Duration {
+	interval := t.hub.gw.opts.FlushInterval
+	if t.batch.presenceOnly {
+		interval = max(interval, presenceGather)
+	}
+	return max(0, interval-now.Sub(t.last))
+}
+
+// flush sends the batch, and what arrives meanwhile. once: leave what arrives meanwhile to another goroutine,
+// because this one belongs to somebody else.
+func (t *topic) flush(once bool) {
+	for {
+		t.mu.Lock()
+		now := time.Now()
+		if t.batch.empty() || len(t.members) == 0 {
+			t.batch.reset()
+			t.number++
+			t.flushing = false
+			t.mu.Unlock()
+			return
+		}
+		b := t.batch
+		t.batch, t.spare = t.spare, batch{}
+		number := t.number
+		t.number++
+		t.last = now
+		t.targets = append(t.targets[:0], t.members...)
+		targets := t.targets
+		t.writing = true
+		t.quiet.Broadcast()
+		t.mu.Unlock()
+
+		t.write(&b, number, targets)
+		t.hub.gw.metrics.flushed(&b, len(targets), now)
+
+		b.reset()
+		t.mu.Lock()
+		t.writing = false
+		t.quiet.Broadcast()
+		t.spare = b
+		clear(t.targets)
+		if cap(t.targets) > 4*len(t.members)+64 {
+			t.targets = nil
+		}
+		if t.batch.empty() {
+			t.flushing = false
+			t.mu.Unlock()
+			return
+		}
+		wait := t.waitLocked(time.Now())
+		t.mu.Unlock()
+		if once || wait > 0 {
+			t.hub.later(wait, func() { t.flush(false) })
+			return
+		}
+	}
+}
+
+// write sends a batch to its targets: those who joined while it was being gathered get the part behind their
+// joining.
+func (t *topic) write(b *batch, number uint64, targets []*subscription) {
+	if !b.uniform() {
+		for _, m := range targets {
+			b.visible(m, m.from(number), m.send)
+		}
+		return
+	}
+	for _, m := range targets {
+		if from := m.from(number); from < len(b.buf) {
+			m.send(b.buf[from:])
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Front accepts the connections of one listener. Sockets (GET /rt/…) are upgraded here, from a pooled reader
+// and without net/http's buffers, because what a connection keeps is what ten thousand of them cost; every
+// other request goes to the HTTP handler through an ordinary http.Server on the same address.
+//
+// A socket that arrives on a connection the http.Server already has (a proxy's keep-alive) is upgraded too:
+// mount Gateway.ServeHTTP at /rt/ in the handler.
+type Front struct {
+	Gateway *Gateway
+	Handler http.Handler
+	TLS     *tls.Config // nil without TLS
+	Logger  *slog.Logger
+
+	handshakes sync.WaitGroup
+	plain      handed
+}
+
+const (
+	requestBuffer   = 4 << 10
+	maxRequestBytes = 64 << 10 // tokens are part of the request's head
+	// maxHandshakes is how many connections may be in their handshake at once; more are answered 503.
+	maxHandshakes = 4096
+)
+
+var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, requestBuffer) }}
+
+// Serve accepts until ctx ends, and then waits for the handshakes and the HTTP requests that are under way, the
+// latter for the given grace at most. It closes ln.
+func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
+	f.plain = handed{conns: make(chan net.Conn), done: make(chan struct{}), addr: ln.Addr()}
+	server := &http.Server{
+		Handler: f.Handler, ReadHeaderTimeout: f.Gateway.opts.HandshakeTimeout, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: maxRequestBytes, ErrorLog: slog.NewLogLogger(f.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(&f.plain) }()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	slots := make(chan struct{}, maxHandshakes)
+	pause := time.Duration(0)
+	var failed error
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			if !temporary(err) {
+				failed = fmt.Errorf("accept: %w", err)
+				break
+			}
+			// Out of descriptors, most likely: others must end first.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			f.Logger.Warn("connection cannot be accepted", "err", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		pause = 0
+		select {
+		case slots <- struct{}{}:
+			f.handshakes.Go(func() {
+				f.handshake(ctx, nc)
+				<-slots
+			})
+		default:
+			f.Gateway.metrics.refused.WithLabelValues("handshakes").Inc()
+			_ = nc.Close()
+		}
+	}
+	_ = ln.Close()
+	f.handshakes.Wait()
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(sctx); err != nil {
+		_ = server.Close()
+	}
+	close(f.plain.done)
+	if err := <-served; failed == nil && !errors.Is(err, http.ErrServerClosed) {
+		failed = err
+	}
+	return failed
+}
+
+func temporary(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && (ne.Timeout() || strings.Contains(err.Error(), "too many open files") ||
+		strings.Contains(err.Error(), "connection aborted"))
+}
+
+// handshake reads the first request's head of a connection and sends the connection where it belongs.
+func (f *Front) handshake(ctx context.Context, nc net.Conn) {
+	g := f.Gateway
+	_ = nc.SetDeadline(time.Now().Add(g.opts.HandshakeTimeout))
+	c := g.newConn(nc)
+	if f.TLS != nil {
+		c.tls = tls.Server((*transport)(c), f.TLS)
+		if err := c.tls.HandshakeContext(ctx); err != nil {
+			g.metrics.refused.WithLabelValues("tls").Inc()
+			c.drop()
+			return
+		}
+	}
+	br := requestReaders.Get().(*bufio.Reader)
+	limit := &io.LimitedReader{R: c, N: maxRequestBytes}
+	br.Reset(limit)
+	head, err := br.Peek(len("GET /rt/"))
+	if err != nil && len(head) == 0 {
+		c.drop()
+		return
+	}
+	if string(head) != "GET /rt/" {
+		limit.N = 1 << 62
+		_ = c.SetDeadline(time.Time{})
+		if !f.plain.give(&peeked{conn: c, br: br}) {
+			c.drop()
+		}
+		return
+	}
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		g.metrics.refused.WithLabelValues("bad_request").Inc()
+		refusal{status: http.StatusBadRequest, code: "bad_request", text: "The request cannot be read."}.write(c)
+		return
+	}
+	r.RemoteAddr = nc.RemoteAddr().String()
+	var rest io.Reader = c
+	if n := br.Buffered(); n > 0 { // frames sent before our answer
+		early, _ := br.Peek(n)
+		rest = io.MultiReader(strings.NewReader(string(early)), c)
+	}
+	br.Reset(nil)
+	requestReaders.Put(br)
+	g.accept(c, rest, r)
+}
+
+// peeked is a connection whose first bytes were read already.
+type peeked struct {
+	*conn
+	br *bufio.Reader
+}
+
+func (p *peeked) Read(b []byte) (int, error) {
+	if p.br != nil {
+		if p.br.Buffered() > 0 {
+			return p.br.Read(b)
+		}
+		p.br.Reset(nil)
+		requestReaders.Put(p.br)
+		p.br = nil
+	}
+	return p.conn.Read(b)
+}
+
+// Close ends the connection for good: HTTP has no closing handshake.
+func (p *peeked) Close() error {
+	err := p.conn.Close()
+	p.finish()
+	return err
+}
+
+// Write blocks until the connection can take more, as net/http expects; a socket's writes never do.
+func (p *peeked) Write(b []byte) (int, error) {
+	if p.tls != nil {
+		return p.conn.tls.Write(b)
+	}
+	return p.Conn.Write(b)
+}
+
+// handed is the listener of the http.Server: it gets the connections that are not sockets.
+type handed struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	addr  net.Addr
+}
+
+func (h *handed) give(nc net.Conn) bool {
+	select {
+	case h.conns <- nc:
+		return true
+	case <-h.done:
+		return false
+	}
+}
+
+func (h *handed) Accept() (net.Conn, error) {
+	select {
+	case nc := <-h.conns:
+		return nc, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handed) Close() error   { return nil }
+func (h *handed) Addr() net.Addr { return h.addr }
+
+// refusal is an answer to an upgrade that is not granted.
+type refusal struct {
+	status     int
+	code, text string
+	retryAfter int // seconds; 0 = not said
+	header     string
+}
+
+func (r refusal) body() string {
+	return `{"code":` + strconv.Quote(r.code) + `,"message":` + strconv.Quote(r.text) + "}\n"
+}
+
+// write answers on a bare connection and ends it.
+func (r refusal) write(c *conn) {
+	body := r.body()
+	var b strings.Builder
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n",
+		r.status, http.StatusText(r.status), len(body))
+	if r.retryAfter > 0 {
+		fmt.Fprintf(&b, "Retry-After: %d\r\n", r.retryAfter)
+	}
+	b.WriteString(r.header)
+	b.WriteString("\r\n")
+	b.WriteString(body)
+	_ = c.write([]byte(b.String()))
+	_ = c.Close()
+	// Read what the client still sends, so that it gets the answer and not a reset.
+	_, _ = io.CopyN(io.Discard, c, maxRequestBytes)
+	c.finish()
+}

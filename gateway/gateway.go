@@ -1,0 +1,261 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanfare/protocol"
+)
+
+// Options configure a Gateway. Ports that are nil: Triggers (rules with triggers are refused), Peers (no other
+// gateways). The others must be given.
+type Options struct {
+	Node   protocol.NodeID
+	Limits protocol.Limits
+
+	BacklogBytes      int
+	WriteTimeout      time.Duration
+	FlushInterval     time.Duration
+	HandshakeTimeout  time.Duration
+	PingInterval      time.Duration
+	PongTimeout       time.Duration
+	Sockets           int // 0 = no limit
+	SocketsPerAddress int // 0 = no limit
+	UpgradesPerSecond int // 0 = no limit
+	AllowedOrigins    []string
+
+	Broker        Broker
+	History       History
+	Presence      Presence
+	Authenticator Authenticator
+	Triggers      Triggers
+	Peers         Peers
+	Settings      Settings
+
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+// Gateway ends sockets. Make one with New, serve it with a Front, stop it with Drain and Close.
+type Gateway struct {
+	opts       Options
+	log        *slog.Logger
+	metrics    *metrics
+	connLimits connLimits
+
+	broker   Broker
+	history  History
+	presence Presence
+	auth     Authenticator
+	triggers Triggers
+	peers    Peers
+	settings Settings
+
+	hub       *Hub
+	workers   workers
+	upgrader  *gws.Upgrader
+	upgrades  *limiter
+	anonymous protocol.Identity
+
+	ctx    context.Context // ends what frames wait for; set by New, ended by Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // readers, expiries, closings
+	drains sync.WaitGroup // drain goroutines of conns
+
+	draining   atomic.Bool
+	ready      atomic.Bool
+	publishing atomic.Int64 // publications not answered yet
+	ids        atomic.Uint64
+
+	mu        sync.Mutex
+	sessions  []*Session
+	byID      map[protocol.SessionID]*Session
+	addresses map[string]int // open sockets by remote address, when limited
+}
+
+// New makes a Gateway. It starts nothing; Run does.
+func New(o Options) *Gateway {
+	g := &Gateway{
+		opts: o, log: o.Logger, metrics: newMetrics(o.Registerer),
+		broker: o.Broker, history: o.History, presence: o.Presence, auth: o.Authenticator, triggers: o.Triggers,
+		peers: o.Peers, settings: o.Settings,
+		byID: make(map[protocol.SessionID]*Session), addresses: make(map[string]int),
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.connLimits = connLimits{backlogBytes: o.BacklogBytes, writeTimeout: o.WriteTimeout, linger: 2 * time.Second,
+		drains: &g.drains, metrics: g.metrics}
+	g.hub = newHub(g)
+	g.upgrader = newUpgrader(g)
+	g.upgrades = newLimiter(o.UpgradesPerSecond)
+	return g
+}
+
+// Run keeps the sockets alive until ctx ends. Sockets are accepted while it runs (Ready).
+func (g *Gateway) Run(ctx context.Context) error {
+	g.ready.Store(true)
+	g.keepAlive(ctx)
+	return nil
+}
+
+// Close ends all sockets at once and waits for everything the gateway has started. Idempotent.
+func (g *Gateway) Close() {
+	g.draining.Store(true)
+	for _, s := range g.Sessions(nil) {
+		s.close(protocol.CloseRestart, "restart", reasonShutdown)
+	}
+	deadline := time.Now().Add(g.connLimits.linger)
+	for len(g.Sessions(nil)) > 0 && time.Now().Before(deadline) {
+		<-time.After(5 * time.Millisecond)
+	}
+	g.cancel()
+	for _, s := range g.Sessions(nil) {
+		s.conn.drop()
+	}
+	g.work.Wait()
+	g.workers.close()
+	g.drains.Wait()
+	g.hub.close()
+}
+
+// Ready tells whether sockets are accepted.
+func (g *Gateway) Ready() bool { return g.ready.Load() && !g.draining.Load() }
+
+// StartDrain refuses new sockets from now on.
+func (g *Gateway) StartDrain() { g.draining.Store(true) }
+
+// Publishing is how many publications of clients are not answered yet.
+func (g *Gateway) Publishing() int64 { return g.publishing.Load() }
+
+// newSessionID makes an unguessable name that begins with the node's.
+func (g *Gateway) newSessionID() protocol.SessionID {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return protocol.SessionID(string(g.opts.Node) + base64.RawURLEncoding.EncodeToString(b[:]))
+}
+
+// nextID makes a publication's id: unique, because the node's name is.
+func (g *Gateway) nextID() string {
+	b := make([]byte, 0, 24)
+	b = append(b, g.opts.Node...)
+	b = append(b, '.')
+	return string(strconv.AppendUint(b, g.ids.Add(1), 36))
+}
+
+// add takes a session in, or says why there is no room.
+func (g *Gateway) add(s *Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.index = len(g.sessions)
+	g.sessions = append(g.sessions, s)
+	g.byID[s.id] = s
+	g.metrics.sessions.Inc()
+}
+
+func (g *Gateway) removed(s *Session, why closeReason) {
+	g.mu.Lock()
+	last := len(g.sessions) - 1
+	g.sessions[s.index] = g.sessions[last]
+	g.sessions[s.index].index = s.index
+	g.sessions[last] = nil
+	g.sessions = g.sessions[:last]
+	delete(g.byID, s.id)
+	if s.address != "" {
+		if g.addresses[s.address]--; g.addresses[s.address] == 0 {
+			delete(g.addresses, s.address)
+		}
+	}
+	g.mu.Unlock()
+	g.metrics.sessions.Dec()
+	g.metrics.closes.WithLabelValues(closeReasons[why]).Inc()
+}
+
+func (g *Gateway) session(id protocol.SessionID) *Session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.byID[id]
+}
+
+// Sessions gives the open sockets for which keep is true; nil keeps all.
+func (g *Gateway) Sessions(keep func(*Session) bool) []*Session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]*Session, 0, len(g.sessions))
+	for _, s := range g.sessions {
+		if keep == nil || keep(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Occupancy gives the channels of a server with members on this node and their number.
+func (g *Gateway) Occupancy(server protocol.ServerID) map[protocol.Channel]int {
+	out := make(map[protocol.Channel]int)
+	g.hub.each(func(t *topic) {
+		if t.key.Server != server || t.pattern() {
+			return
+		}
+		t.mu.Lock()
+		n := len(t.members)
+		t.mu.Unlock()
+		if n > 0 {
+			out[t.key.Channel] = n
+		}
+	})
+	return out
+}
+
+// Disconnect ends sockets of a server on this node: one socket when session is set, otherwise all of a user.
+// It tells how many.
+func (g *Gateway) Disconnect(server protocol.ServerID, session protocol.SessionID, dbo int64, row protocol.RowID) int {
+	list := g.Sessions(func(s *Session) bool {
+		return s.server == server && (s.id == session || session == "" && s.Identity().Same(dbo, row))
+	})
+	for _, s := range list {
+		s.close(protocol.CloseGoAway, "disconnected", reasonDisconnected)
+	}
+	return len(list)
+}
+
+// Publish hands over a publication that did not come from a socket: an event of a back end. Its Origin, ID,
+// Accepted, Frame and Splice are filled in here.
+func (g *Gateway) Publish(p *protocol.Publication, data []byte, stored bool, done func(protocol.Receipt, error)) {
+	p.Origin, p.Kind, p.Accepted = g.opts.Node, protocol.KindEvent, time.Now()
+	if p.ID == "" {
+		p.ID = g.nextID()
+	}
+	p.Frame, p.Splice = protocol.AppendEvent(make([]byte, 0, 192+len(data)), p.Channel, p.Audience, p.ID, data)
+	g.publishing.Add(1)
+	g.broker.Publish(p, stored, "", func(r protocol.Receipt, err error) {
+		g.publishing.Add(-1)
+		done(r, err)
+	})
+}
+
+func (h *Hub) close() {
+	h.wg.Wait()
+	h.each(func(t *topic) {
+		t.mu.Lock()
+		stop := t.stopView
+		t.roster, t.stopView = nil, nil
+		t.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+		t.feed.Detach()
+		h.forget(t)
+	})
+}
+
+// String names the gateway in logs.
+func (g *Gateway) String() string { return fmt.Sprintf("gateway %s", g.opts.Node) }

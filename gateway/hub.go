@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// Hub holds the topics this node has members in, sharded by name.
+type Hub struct {
+	gw     *Gateway
+	seed   maphash.Seed
+	shards [hubShards]hubShard
+	wg     sync.WaitGroup // flushes and openings
+	reads  reads
+
+	// patterns are the pattern topics, rarely more than a few; replaced as a whole.
+	patternsMu sync.Mutex
+	patterns   atomic.Pointer[[]*topic]
+}
+
+const hubShards = 64
+
+type hubShard struct {
+	mu     sync.Mutex
+	topics map[protocol.Topic]*topic
+}
+
+// topicIdle is how long a topic without members keeps its interest and its ring: reconnecting clients find
+// both still there.
+const topicIdle = 10 * time.Second
+
+// attachTimeout bounds the opening of a topic, a cut from the broker included.
+const attachTimeout = 5 * time.Second
+
+func newHub(gw *Gateway) *Hub {
+	h := &Hub{gw: gw, seed: maphash.MakeSeed(), reads: reads{slots: make(chan struct{}, maxReads)}}
+	for i := range h.shards {
+		h.shards[i].topics = make(map[protocol.Topic]*topic)
+	}
+	h.patterns.Store(&[]*topic{})
+	return h
+}
+
+func (h *Hub) shard(key protocol.Topic) *hubShard {
+	return &h.shards[(maphash.String(h.seed, string(key.Channel))+uint64(key.Server))%hubShards]
+}
+
+// later runs f after wait in a goroutine of the hub.
+func (h *Hub) later(wait time.Duration, f func()) {
+	h.wg.Add(1)
+	if wait <= 0 {
+		go func() {
+			defer h.wg.Done()
+			f()
+		}()
+		return
+	}
+	time.AfterFunc(wait, func() {
+		defer h.wg.Done()
+		f()
+	})
+}
+
+// enter gives the topic, opened, and keeps it until topic.leave. Openings are single-flight.
+func (h *Hub) enter(ctx context.Context, key protocol.Topic, rule *policy.Rule) (*topic, error) {
+	s := h.shard(key)
+	s.mu.Lock()
+	t := s.topics[key]
+	if t == nil {
+		t = &topic{hub: h, key: key, ready: make(chan struct{}), idle: time.Now()}
+		t.quiet.L = &t.mu
+		t.rule.Store(rule)
+		t.setHistory(rule)
+		s.topics[key] = t
+		h.gw.metrics.topics.Inc()
+		h.later(0, func() { h.open(t) })
+	}
+	t.mu.Lock()
+	t.users++
+	t.mu.Unlock()
+	s.mu.Unlock()
+	select {
+	case <-t.ready:
+	case <-ctx.Done():
+		t.leave()
+		return nil, ctx.Err()
+	}
+	if t.err != nil {
+		t.leave()
+		return nil, t.err
+	}
+	return t, nil
+}
+
+func (h *Hub) open(t *topic) {
+	ctx, cancel := context.WithTimeout(h.gw.ctx, attachTimeout)
+	defer cancel()
+	if t.pattern() {
+		h.addPattern(t)
+	}
+	t.feed, t.err = h.gw.broker.Attach(ctx, t.key, t.stored, t)
+	if t.err != nil {
+		t.err = fmt.Errorf("attach %s: %w", t.key.Channel, t.err)
+		h.forget(t)
+	}
+	close(t.ready)
+}
+
+// setHistory sizes the topic for a rule; called before the topic is shared, or with t.mu held.
+func (t *topic) setHistory(rule *policy.Rule) {
+	t.stored = rule.History > 0
+	t.ring.max = 0
+	if t.stored && !t.pattern() {
+		t.ring.max = min(rule.History, ringPublications)
+	}
+}
+
+// ringPublications is the most a ring keeps of one channel.
+const ringPublications = 100
+
+func (h *Hub) forget(t *topic) {
+	s := h.shard(t.key)
+	s.mu.Lock()
+	if s.topics[t.key] == t {
+		delete(s.topics, t.key)
+		h.gw.metrics.topics.Dec()
+	}
+	s.mu.Unlock()
+	if t.pattern() {
+		h.removePattern(t)
+	}
+}
+
+// find gives the topic if it is open.
+func (h *Hub) find(key protocol.Topic) *topic {
+	s := h.shard(key)
+	s.mu.Lock()
+	t := s.topics[key]
+	s.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	select {
+	case <-t.ready:
+		if t.err == nil {
+			return t
+		}
+	default:
+	}
+	return nil
+}
+
+// each calls f for every topic that is open; f runs without the hub's locks.
+func (h *Hub) each(f func(*topic)) {
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.Lock()
+		topics := make([]*topic, 0, len(s.topics))
+		for _, t := range s.topics {
+			topics = append(topics, t)
+		}
+		s.mu.Unlock()
+		for _, t := range topics {
+			select {
+			case <-t.ready:
+				if t.err == nil {
+					f(t)
+				}
+			default:
+			}
+		}
+	}
+}
+
+// sweep detaches topics that nobody has used for a while, and closes views that nobody watches.
+func (h *Hub) sweep(now time.Time) {
+	h.each(func(t *topic) {
+		s := h.shard(t.key)
+		s.mu.Lock()
+		t.mu.Lock()
+		gone := t.users == 0 && now.Sub(t.idle) > topicIdle
+		if gone {
+			delete(s.topics, t.key)
+			h.gw.metrics.topics.Dec()
+		}
+		stop := t.closeViewLocked(gone, now)
+		t.mu.Unlock()
+		s.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+		if gone {
+			if t.pattern() {
+				h.removePattern(t)
+			}
+			t.feed.Detach()
+		}
+	})
+}
+
+func (h *Hub) addPattern(t *topic) {
+	h.patternsMu.Lock()
+	defer h.patternsMu.Unlock()
+	list := append(append([]*topic(nil), *h.patterns.Load()...), t)
+	h.patterns.Store(&list)
+}
+
+func (h *Hub) removePattern(t *topic) {
+	h.patternsMu.Lock()
+	defer h.patternsMu.Unlock()
+	list := make([]*topic, 0, len(*h.patterns.Load()))
+	for _, p := range *h.patterns.Load() {
+		if p != t {
+			list = append(list, p)
+		}
+	}
+	h.patterns.Store(&list)
+}
+
+// covering calls f for every open pattern topic that covers a channel whose rule is rule.
+func (h *Hub) covering(key protocol.Topic, rule *policy.Rule, f func(*topic)) {
+	for _, p := range *h.patterns.Load() {
+		if p.key.Server == key.Server && sameRule(p.rule.Load(), rule) && p.key.Channel.Covers(key.Channel) {
+			f(p)
+		}
+	}
+}

@@ -1,0 +1,309 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// joinTimeout bounds everything a join waits for besides its triggers.
+const joinTimeout = 10 * time.Second
+
+// join handles a join: trigger, permission, membership, and then what the client asked for, in the order join
+// answer, presence_full, history, missed frames, live frames. A second join of the same channel changes nothing
+// for others and is answered again.
+func (s *Session) join(channel protocol.Channel, payload []byte) {
+	gw := s.gw
+	ask, failed := protocol.DecodeJoin(payload)
+	if failed != nil {
+		s.fail(channel, "", failed)
+		return
+	}
+	if m := s.find(channel); m != nil {
+		s.welcome(m, ask, true)
+		return
+	}
+	rule, book := s.rule(channel)
+	if rule == nil {
+		s.refuseJoin(channel, protocol.ErrChannelNotFound)
+		return
+	}
+	identity := s.Identity()
+	denied := rule.AllowJoin(identity, channel.IsPattern())
+	// The trigger runs whether or not the client would be allowed, and can only refuse (xano-realtime.md 12.18).
+	if hasTrigger(rule.Triggers, onJoin) {
+		asked := time.Now()
+		in, _ := json.Marshal(map[string]bool{"history": ask.History, "presence": ask.Presence})
+		rejected := gw.triggers.Join(gw.ctx, rule.Triggers, TriggerInput{
+			Server: s.server, Channel: channel, Session: s.id, Identity: identity, Payload: in,
+		})
+		gw.metrics.stage(stageTrigger, time.Since(asked))
+		if denied == nil {
+			denied = rejected
+		}
+	}
+	if denied != nil {
+		s.refuseJoin(channel, denied)
+		return
+	}
+	s.mu.Lock()
+	full := len(s.subs) >= gw.opts.Limits.Channels
+	s.mu.Unlock()
+	if full {
+		s.refuseJoin(channel, &protocol.Error{Code: protocol.CodeTooManyChannels,
+			Message: fmt.Sprintf("A client can join at most %d channels.", gw.opts.Limits.Channels)})
+		return
+	}
+	ctx, cancel := context.WithTimeout(gw.ctx, joinTimeout)
+	defer cancel()
+	t, err := gw.hub.enter(ctx, protocol.Topic{Server: s.server, Channel: channel}, rule)
+	if err != nil {
+		gw.log.Warn("channel cannot be opened", "session", s.id, "err", err)
+		s.refuseJoin(channel, &protocol.Error{Code: protocol.CodeUnavailable, Message: "The channel cannot be opened now. Try again later."})
+		return
+	}
+	m := &subscription{session: s, topic: t, index: -1}
+	s.mu.Lock()
+	if s.ended || s.ending {
+		s.mu.Unlock()
+		t.leave()
+		return
+	}
+	s.subs = append(s.subs, m)
+	s.mu.Unlock()
+	s.welcome(m, ask, false)
+	// The settings may have changed while the join was under way, after their change was applied to members.
+	if gw.settings.Current() != book {
+		gw.recheck(s, m)
+	}
+}
+
+func (s *Session) refuseJoin(channel protocol.Channel, e *protocol.Error) {
+	s.gw.metrics.joins.WithLabelValues("refused").Inc()
+	s.fail(channel, "", e)
+}
+
+// welcome makes m a member unless it is one, and gives it what it asked for. Live frames are held back until
+// everything else is out.
+func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
+	gw, t := s.gw, m.topic
+	rule := t.rule.Load()
+	wantsPresence := ask.Presence && rule.Presence
+	ctx, cancel := context.WithTimeout(gw.ctx, joinTimeout)
+	defer cancel()
+	if wantsPresence {
+		if err := t.openRoster(ctx); err != nil {
+			gw.log.Warn("presence of a channel cannot be read", "session", s.id, "err", err)
+			s.fail(t.key.Channel, "", &protocol.Error{Code: protocol.CodeUnavailable, Message: "Presence is not available now."})
+			wantsPresence = false
+		}
+	}
+	now := time.Now()
+	t.mu.Lock()
+	if again && m.index < 0 { // taken away meanwhile, by a change of settings
+		t.mu.Unlock()
+		return
+	}
+	var before []byte // live frames that belong before the answers to a repeated join
+	if again {
+		before = t.beginAgainLocked(m)
+	}
+	m.hold.Store(&hold{})
+	m.presence.Store(m.presence.Load() || wantsPresence)
+	if !again {
+		t.announceLocked(m, protocol.PresenceJoin)
+		t.addLocked(m)
+	}
+	position, stored := t.position, t.stored && !t.pattern()
+	var list []byte
+	if wantsPresence && t.roster != nil {
+		list = t.roster.snapshot()
+		t.roster.unwatched = 0
+	} else {
+		wantsPresence = false
+	}
+	if t.batch.empty() {
+		t.mu.Unlock()
+	} else {
+		t.flushLocked(now, false)
+	}
+	defer m.release()
+	if len(before) > 0 {
+		_ = s.conn.write(before)
+	}
+	var missed []*protocol.Publication
+	resumed := protocol.ResumeNotAsked
+	if ask.Resume {
+		resumed = protocol.ResumedNot
+		if stored {
+			var whole bool
+			if missed, whole = t.missed(ctx, ask, position); whole {
+				resumed = protocol.ResumedWhole
+			}
+		}
+	}
+	s.sendFrame(func(dst []byte) []byte {
+		return protocol.AppendJoin(dst, t.key.Channel, s.member(), stored, position, resumed)
+	})
+	if wantsPresence {
+		s.sendPresenceFull(t.key.Channel, list)
+	}
+	if ask.History || resumed == protocol.ResumedNot {
+		s.sendHistory(ctx, t, rule, protocol.HistoryRequest{}, position.Offset)
+	}
+	s.sendMissed(missed)
+	outcome := "accepted"
+	if again {
+		outcome = "repeated"
+	}
+	gw.metrics.joins.WithLabelValues(outcome).Inc()
+}
+
+// sendPresenceFull sends the list of members; entries are shared and not copied when they are many.
+func (s *Session) sendPresenceFull(channel protocol.Channel, entries []byte) {
+	head := protocol.AppendPresenceFullHead(nil, channel)
+	n := len(head) + len(entries) + len(protocol.PresenceFullTail)
+	frame := append(appendTextHeader(make([]byte, 0, 10+len(head)), n), head...)
+	_ = s.conn.writeShared(frame, entries, []byte(protocol.PresenceFullTail))
+}
+
+// missed gives what was stored after the position the client knows, when it can be proved that nothing of it
+// is gone.
+func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Position) ([]*protocol.Publication, bool) {
+	from := ask.From
+	if ask.EpochGiven && from.Epoch != upTo.Epoch || from.Offset > upTo.Offset {
+		return nil, false
+	}
+	from.Epoch = upTo.Epoch
+	if from.Offset == upTo.Offset {
+		return nil, true
+	}
+	t.mu.Lock()
+	pubs, ok := t.ring.after(from.Offset)
+	pubs = append([]*protocol.Publication(nil), pubs...)
+	t.mu.Unlock()
+	if ok {
+		for len(pubs) > 0 && pubs[len(pubs)-1].Offset > upTo.Offset {
+			pubs = pubs[:len(pubs)-1]
+		}
+		return pubs, true
+	}
+	pubs, whole, err := t.hub.gw.history.Resume(ctx, t.key, from, upTo.Offset, resumeMax)
+	if err != nil {
+		t.hub.gw.log.Warn("missed messages cannot be read", "err", err)
+		return nil, false
+	}
+	return pubs, whole
+}
+
+// resumeMax is the most a resume replays: all that a channel's history can hold.
+const resumeMax = 1000
+
+// sendMissed sends missed publications as ordinary frames, those the session may see.
+func (s *Session) sendMissed(pubs []*protocol.Publication) {
+	identity := s.Identity()
+	var out []byte
+	for _, p := range pubs {
+		if !mayRead(identity, s.id, p) {
+			continue
+		}
+		out = appendTextHeader(out, protocol.PublicationLen(p))
+		out = protocol.AppendPublication(out, p)
+		if len(out) > 64<<10 {
+			_ = s.conn.writeShared(out)
+			out = nil
+		}
+	}
+	if len(out) > 0 {
+		_ = s.conn.writeShared(out)
+	}
+}
+
+// mayRead tells whether a stored publication is for this reader.
+func mayRead(identity *protocol.Identity, id protocol.SessionID, p *protocol.Publication) bool {
+	switch p.Audience.Kind {
+	case protocol.Authenticated:
+		return identity.Authenticated
+	case protocol.User:
+		return identity.Same(p.Audience.DboID, p.Audience.RowID)
+	case protocol.Socket:
+		return p.Audience.Session == id
+	}
+	return true
+}
+
+// history handles a history request.
+func (s *Session) history(channel protocol.Channel, payload []byte) {
+	ask, failed := protocol.DecodeHistory(payload)
+	if failed != nil {
+		s.fail(channel, "", failed)
+		return
+	}
+	m := s.find(channel)
+	if m == nil {
+		s.fail(channel, "", protocol.ErrNotJoined)
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.gw.ctx, joinTimeout)
+	defer cancel()
+	s.sendHistory(ctx, m.topic, m.topic.rule.Load(), ask, 0)
+}
+
+// sendHistory answers with stored publications up to an offset (0 = the newest).
+func (s *Session) sendHistory(ctx context.Context, t *topic, rule *policy.Rule, ask protocol.HistoryRequest, upTo uint64) {
+	pubs, more, err := t.read(ctx, s, rule, ask, upTo)
+	if err != nil {
+		s.gw.log.Warn("history cannot be read", "session", s.id, "err", err)
+		e := &protocol.Error{Code: protocol.CodeUnavailable, Message: "History is not available now."}
+		if errors.Is(err, context.DeadlineExceeded) {
+			e.RetryAfter = 1
+		}
+		s.fail(t.key.Channel, "", e)
+		return
+	}
+	paged := protocol.HistoryUnpaged
+	if ask.Paged {
+		if paged = protocol.HistoryNoMore; more {
+			paged = protocol.HistoryHasMore
+		}
+	}
+	frame := appendText(nil, func(dst []byte) []byte { return protocol.AppendHistory(dst, t.key.Channel, pubs, paged) })
+	_ = s.conn.writeShared(frame)
+}
+
+// presenceUpdate changes the member's own presence data.
+func (s *Session) presenceUpdate(channel protocol.Channel, payload []byte) {
+	data, failed := protocol.DecodePresenceData(payload, s.gw.opts.Limits.PresenceData)
+	m := s.find(channel)
+	switch {
+	case failed != nil:
+		s.fail(channel, "", failed)
+		return
+	case m == nil || channel.IsPattern():
+		s.fail(channel, "", protocol.ErrNotJoined)
+		return
+	}
+	t := m.topic
+	if !t.rule.Load().Presence {
+		s.fail(channel, "", protocol.ErrPresenceDisabled)
+		return
+	}
+	now := time.Now()
+	t.mu.Lock()
+	if m.index < 0 {
+		t.mu.Unlock()
+		return
+	}
+	m.data = append(json.RawMessage(nil), data...)
+	t.announceLocked(m, protocol.PresenceUpdate)
+	if t.batch.empty() {
+		t.mu.Unlock()
+		return
+	}
+	t.flushLocked(now, false)
+}

@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"context"
+	"time"
+)
+
+// keepAlive is the one clock of all sockets: it pings, drops those that stay silent, and turns those whose
+// token has run out into anonymous ones. No socket has a timer of its own.
+func (g *Gateway) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	topics := time.NewTicker(topicIdle / 4)
+	defer topics.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			g.sweepSessions(now)
+		case now := <-topics.C:
+			g.hub.sweep(now)
+		}
+	}
+}
+
+func (g *Gateway) sweepSessions(now time.Time) {
+	unix := now.Unix()
+	ping, pong := int64(g.opts.PingInterval/time.Second), int64(g.opts.PongTimeout/time.Second)
+	for _, s := range g.Sessions(nil) {
+		heard := s.heard.Load()
+		if pong > 0 && unix-heard > pong {
+			s.mu.Lock()
+			if !s.ending {
+				s.ending, s.reason = true, reasonPong
+			}
+			s.mu.Unlock()
+			s.conn.drop()
+			continue
+		}
+		if ping > 0 && unix-max(heard, s.pinged) >= ping {
+			s.pinged = unix
+			_ = s.conn.write(pingFrame)
+		}
+		if id := s.Identity(); id.Authenticated && !id.Expires.IsZero() && now.After(id.Expires) {
+			g.work.Go(s.becomeAnonymous)
+		}
+	}
+}

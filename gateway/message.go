@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"time"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// message handles a client's message: permission, trigger, one encoding, publish.
+func (s *Session) message(started time.Time, channel protocol.Channel, r *protocol.Request) {
+	gw := s.gw
+	ref := r.Ref
+	if channel.IsPattern() {
+		s.fail(channel, ref, protocol.ErrPatternSend)
+		return
+	}
+	if s.find(channel) == nil {
+		s.fail(channel, ref, protocol.ErrNotJoined)
+		return
+	}
+	rule, _ := s.rule(channel)
+	if rule == nil {
+		s.fail(channel, ref, protocol.ErrChannelNotFound)
+		return
+	}
+	identity := s.Identity()
+	private := r.Socket != ""
+	kind, denied := rule.AllowSend(identity, policy.Send{Authenticated: r.Authenticated, Private: private})
+	if denied != nil {
+		s.fail(channel, ref, denied)
+		return
+	}
+	if !s.admitMessage(started, channel, ref, rule.RateLimit) {
+		return
+	}
+	id := ""
+	if ref != "" {
+		id = refID(s.id, channel, ref)
+		if s.repeated(channel, ref, id) {
+			return
+		}
+	} else {
+		id = gw.nextID()
+	}
+	payload := r.Payload
+	if triggers := rule.Triggers; hasTrigger(triggers, onMessage) {
+		asked := time.Now()
+		out, rejected := gw.triggers.Message(gw.ctx, triggers, TriggerInput{
+			Server: s.server, Channel: channel, Session: s.id, Identity: identity, Authenticated: r.Authenticated, Payload: orNull(payload),
+		})
+		gw.metrics.stage(stageTrigger, time.Since(asked))
+		if rejected != nil {
+			s.settle(channel, ref, protocol.Receipt{}, rejected)
+			return
+		}
+		payload = out
+	}
+	audience := protocol.Audience{Kind: kind}
+	if private {
+		audience = protocol.Audience{Kind: protocol.Socket, Session: protocol.SessionID(r.Socket)}
+	}
+	frame, splice := protocol.AppendMessage(make([]byte, 0, 256+len(payload)+len(identity.Extras)), channel, audience, id, s.member(), payload)
+	p := &protocol.Publication{
+		Server: s.server, Channel: channel, Kind: protocol.KindMessage, Audience: audience, Origin: gw.opts.Node, Sender: s.id,
+		Accepted: started, ID: id, Frame: frame, Splice: splice, TTL: time.Duration(rule.HistoryTTL) * time.Second,
+	}
+	gw.metrics.stage(stageAccept, time.Since(started))
+	if private {
+		s.private(p, rule, ref)
+		return
+	}
+	s.pending.Add(1)
+	gw.publishing.Add(1)
+	gw.broker.Publish(p, rule.History > 0, s.id, func(receipt protocol.Receipt, err error) {
+		s.settle(channel, ref, receipt, err)
+		s.pending.Add(-1)
+		gw.publishing.Add(-1)
+	})
+}
+
+// private hands a private message to the gateway that holds the recipient. It is never stored.
+func (s *Session) private(p *protocol.Publication, rule *policy.Rule, ref string) {
+	gw := s.gw
+	only := rule.ClientPrivateMessagingAuthenticatedOnly
+	var failed *protocol.Error
+	switch node := protocol.NodeOf(p.Audience.Session); {
+	case node == gw.opts.Node:
+		failed = gw.DeliverPrivate(p, only)
+	case node == "" || gw.peers == nil:
+		failed = protocol.ErrRecipientNotFound
+	default:
+		ctx, cancel := context.WithTimeout(gw.ctx, peerTimeout)
+		failed = gw.peers.Private(ctx, p, only)
+		cancel()
+	}
+	if failed != nil {
+		s.settle(p.Channel, ref, protocol.Receipt{}, failed)
+		return
+	}
+	s.settle(p.Channel, ref, protocol.Receipt{ID: p.ID}, nil)
+}
+
+// peerTimeout bounds a question to another gateway.
+const peerTimeout = 3 * time.Second
+
+// DeliverPrivate gives a private message to its recipient, a session of this gateway on the same channel.
+// authenticatedOnly: both ends must be authenticated (the sender has been checked).
+func (g *Gateway) DeliverPrivate(p *protocol.Publication, authenticatedOnly bool) *protocol.Error {
+	to := g.session(p.Audience.Session)
+	if to == nil || to.server != p.Server {
+		return protocol.ErrRecipientNotFound
+	}
+	m := to.find(p.Channel)
+	if m == nil {
+		return protocol.ErrRecipientNotFound
+	}
+	if authenticatedOnly && !to.Identity().Authenticated {
+		return protocol.ErrAuthenticatedOnly
+	}
+	now := time.Now()
+	t := m.topic
+	t.mu.Lock()
+	if m.index < 0 {
+		t.mu.Unlock()
+		return protocol.ErrRecipientNotFound
+	}
+	t.appendLocked(now, p)
+	t.flushLocked(now, true)
+	return nil
+}
+
+// settle answers a message: an acknowledgement for one with a ref, an error for any that failed.
+func (s *Session) settle(channel protocol.Channel, ref string, receipt protocol.Receipt, err error) {
+	times := 1
+	if ref != "" {
+		times = s.refDone(channel, ref, receipt, err)
+	}
+	for range times {
+		if err != nil {
+			s.fail(channel, ref, clientError(err))
+		} else if ref != "" {
+			s.sendFrame(func(dst []byte) []byte {
+				return protocol.AppendAck(dst, channel, ref, receipt.ID, receipt.Position.Offset)
+			})
+		}
+	}
+}
+
+// clientError is what a client is told about an error. Whatever is not meant for it becomes "internal".
+func clientError(err error) *protocol.Error {
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		return e
+	}
+	return protocol.ErrInternal
+}
+
+// refID derives a publication's id from what the client repeats when it tries again, so that the broker knows
+// it for the same one.
+func refID(s protocol.SessionID, channel protocol.Channel, ref string) string {
+	h := sha256.New()
+	for _, part := range []string{string(s), string(channel), ref} {
+		_, _ = h.Write([]byte(part))
+		_, _ = h.Write([]byte{0xff})
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+func orNull(payload []byte) []byte {
+	if len(payload) == 0 {
+		return []byte("null")
+	}
+	return payload
+}
+
+type triggerAction uint8
+
+const (
+	onJoin triggerAction = iota
+	onMessage
+)
+
+func hasTrigger(triggers []policy.Trigger, action triggerAction) bool {
+	for i := range triggers {
+		if action == onJoin && triggers[i].Actions.Join || action == onMessage && triggers[i].Actions.Message {
+			return true
+		}
+	}
+	return false
+}

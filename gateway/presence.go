@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"fanfare/protocol"
+)
+
+// Presence. Of our own sessions the gateway itself knows best: their coming and going is applied to the roster
+// and announced at once, under the lock that makes them members; Presence.Put and Delete tell the other
+// gateways, whose members come back through Changed.
+
+// openRoster makes sure that the topic has a roster: the members here and, once it returns, those of the
+// other gateways. Single-flight.
+func (t *topic) openRoster(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		if t.roster != nil && t.opening == nil {
+			t.roster.unwatched = time.Now().UnixNano() // fresh: the sweep leaves it for a while
+			t.mu.Unlock()
+			return nil
+		}
+		if wait := t.opening; wait != nil {
+			t.mu.Unlock()
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		t.opening = make(chan struct{})
+		t.roster = newRoster()
+		t.roster.unwatched = time.Now().UnixNano()
+		t.fillLocked()
+		t.mu.Unlock()
+		break
+	}
+	if t.pattern() {
+		t.fillPattern()
+	}
+	stop, err := t.hub.gw.presence.Watch(ctx, t.key, t)
+	t.mu.Lock()
+	done := t.opening
+	t.opening = nil
+	if err != nil {
+		t.roster = nil
+	} else {
+		t.stopView = stop
+	}
+	t.mu.Unlock()
+	close(done)
+	return err
+}
+
+// fillLocked enters the members of this node.
+func (t *topic) fillLocked() {
+	if t.pattern() {
+		return
+	}
+	for _, m := range t.members {
+		t.roster.put(rosterKey{session: m.session.id}, m.entry(""))
+	}
+}
+
+// fillPattern enters the members this node has in the channels the pattern covers. Each channel's lock is held
+// while its members are entered, as it is when they change, so that none is entered after it left.
+func (t *topic) fillPattern() {
+	t.hub.each(func(c *topic) {
+		if c.pattern() || c.key.Server != t.key.Server || !t.key.Channel.Covers(c.key.Channel) || !sameRule(c.rule.Load(), t.rule.Load()) {
+			return
+		}
+		c.mu.Lock()
+		t.mu.Lock()
+		for _, m := range c.members {
+			if t.roster != nil {
+				t.roster.put(rosterKey{session: m.session.id, source: c.key.Channel}, m.entry(c.key.Channel))
+			}
+		}
+		t.mu.Unlock()
+		c.mu.Unlock()
+	})
+}
+
+// entry encodes the member; source names the channel for a pattern's roster. Called with topic.mu held.
+func (m *subscription) entry(source protocol.Channel) []byte {
+	return protocol.AppendMember(nil, protocol.Member{Session: m.session.id, Identity: m.session.Identity(), Data: m.data}, source)
+}
+
+// announceLocked tells everybody about a change of m, a member of this node: the watchers here, those of the
+// patterns above, the other gateways. Called with t.mu held, on a channel; the frames wait for the next flush.
+func (t *topic) announceLocked(m *subscription, action protocol.PresenceAction) {
+	rule := t.rule.Load()
+	if !rule.Presence || t.pattern() {
+		return
+	}
+	gw := t.hub.gw
+	if t.roster != nil {
+		var entry []byte
+		if action != protocol.PresenceLeave {
+			entry = m.entry("")
+		}
+		t.changeLocked(action, rosterKey{session: m.session.id}, entry)
+	}
+	t.hub.covering(t.key, rule, func(p *topic) {
+		p.mu.Lock()
+		if p.roster == nil {
+			p.mu.Unlock()
+			return
+		}
+		var entry []byte
+		if action != protocol.PresenceLeave {
+			entry = m.entry(t.key.Channel)
+		}
+		if p.changeLocked(action, rosterKey{session: m.session.id, source: t.key.Channel}, entry) {
+			p.flushLocked(time.Now(), false)
+		} else {
+			p.mu.Unlock()
+		}
+	})
+	gw.metrics.presence(action)
+	if action == protocol.PresenceLeave {
+		gw.presence.Delete(t.key, m.session.id)
+	} else {
+		gw.presence.Put(t.key, m.session.id, m.entry(""))
+	}
+}
+
+// changeLocked applies one change to the roster and puts its frame into the batch; true when there is
+// something to flush. A change that changes nothing is not told: every view sees each join and leave once.
+func (t *topic) changeLocked(action protocol.PresenceAction, key rosterKey, entry []byte) bool {
+	switch action {
+	case protocol.PresenceLeave:
+		if entry = t.roster.remove(key); entry == nil {
+			return false
+		}
+	case protocol.PresenceJoin:
+		if !t.roster.put(key, entry) {
+			return false
+		}
+	default:
+		if t.roster.put(key, entry) {
+			action = protocol.PresenceJoin
+		}
+	}
+	if len(t.members) == 0 {
+		return false
+	}
+	b := &t.batch
+	if b.empty() {
+		b.since = time.Now()
+		b.presenceOnly = true
+	}
+	b.buf = appendText(b.buf, func(dst []byte) []byte {
+		return protocol.AppendPresenceUpdate(dst, t.key.Channel, key.source, action, entry)
+	})
+	b.endRun(protocol.Audience{}, true)
+	return true
+}
+
+// Changed implements PresenceSink: members of other gateways.
+func (t *topic) Changed(changes []PresenceChange) {
+	t.mu.Lock()
+	if t.roster == nil {
+		t.mu.Unlock()
+		return
+	}
+	dirty := false
+	for _, c := range changes {
+		key, entry := rosterKey{session: c.Session}, c.Entry
+		if t.pattern() {
+			server := t.hub.gw.settings.Current().ByID(t.key.Server)
+			if server == nil || !sameRule(server.Rule(c.Channel), t.rule.Load()) {
+				continue
+			}
+			key.source = c.Channel
+			if len(entry) > 0 {
+				entry = append(protocol.AppendSource(append([]byte(nil), entry[:len(entry)-1]...), c.Channel), '}')
+			}
+		}
+		dirty = t.changeLocked(c.Action, key, entry) || dirty
+	}
+	if !dirty {
+		t.mu.Unlock()
+		return
+	}
+	t.flushLocked(time.Now(), false)
+}
+
+// closeViewLocked gives up the roster when the topic goes or nobody has watched it for a while; it returns
+// what has to be called without the lock.
+func (t *topic) closeViewLocked(gone bool, now time.Time) func() {
+	if t.roster == nil || t.opening != nil {
+		return nil
+	}
+	watched := false
+	for _, m := range t.members {
+		if watched = m.presence.Load(); watched {
+			break
+		}
+	}
+	if watched && !gone {
+		t.roster.unwatched = 0
+		return nil
+	}
+	if t.roster.unwatched == 0 {
+		t.roster.unwatched = now.UnixNano()
+	}
+	if !gone && now.UnixNano()-t.roster.unwatched < int64(topicIdle) {
+		return nil
+	}
+	stop := t.stopView
+	t.roster, t.stopView = nil, nil
+	return stop
+}

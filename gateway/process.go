@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// process handles one inbound frame, whole: it returns when joins, triggers and history reads are done and the
+// publication is handed over. Called for one frame of a session at a time.
+func (s *Session) process(m *gws.Message) {
+	s.work.Lock()
+	defer s.work.Unlock()
+	s.mu.Lock()
+	over := s.ending || s.ended
+	s.mu.Unlock()
+	if over {
+		return
+	}
+	gw := s.gw
+	started := time.Now()
+	s.heard.Store(started.Unix())
+	b := m.Bytes()
+	gw.metrics.received(len(b))
+	if m.Opcode != gws.OpcodeText {
+		s.fail("", "", &protocol.Error{Code: protocol.CodeInvalidMessage, Message: "Invalid message: send text frames, not binary ones."})
+		return
+	}
+	limits := &gw.opts.Limits
+	r, failed := protocol.Decode(b, limits.JSONDepth)
+	channel, badChannel := protocol.ParseChannel(r.Channel, limits.ChannelBytes, limits.ChannelSegments)
+	ref := ""
+	if r.Action == protocol.ActionMessage {
+		ref = r.Ref
+	}
+	if !s.admit(started, channel, ref) {
+		return
+	}
+	switch {
+	case len(b) > limits.MessageBytes:
+		s.fail(channel, ref, &protocol.Error{Code: protocol.CodeTooLarge, Message: fmt.Sprintf("Invalid message: larger than %d bytes.", limits.MessageBytes)})
+		return
+	case failed != nil:
+		s.fail(channel, r.Ref, failed)
+		return
+	case badChannel != nil:
+		s.fail("", ref, &protocol.Error{Code: protocol.CodeInvalidChannel, Message: channelProblem(badChannel)})
+		return
+	}
+	gw.metrics.frames.WithLabelValues(r.Action.String()).Inc()
+	switch r.Action {
+	case protocol.ActionJoin:
+		s.join(channel, r.Payload)
+	case protocol.ActionLeave:
+		if m := s.find(channel); m != nil && s.detach(m) {
+			m.leave()
+		}
+	case protocol.ActionMessage:
+		s.message(started, channel, &r)
+	case protocol.ActionHistory:
+		s.history(channel, r.Payload)
+	case protocol.ActionPresenceUpdate:
+		s.presenceUpdate(channel, r.Payload)
+	}
+}
+
+func channelProblem(err error) string {
+	switch {
+	case errors.Is(err, protocol.ErrChannelEmpty):
+		return "Invalid message: options.channel is missing."
+	case errors.Is(err, protocol.ErrChannelUTF8):
+		return "Invalid message: options.channel is not valid UTF-8."
+	}
+	return "Invalid message: " + err.Error() + "."
+}
+
+// rule gives the rule in force for a channel of the session's server; nil when none covers it.
+func (s *Session) rule(channel protocol.Channel) (*policy.Rule, *policy.Book) {
+	book := s.gw.settings.Current()
+	server := book.ByID(s.server)
+	if server == nil || !server.Enabled {
+		return nil, book
+	}
+	return server.Rule(channel), book
+}

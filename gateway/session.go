@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"fanfare/protocol"
+)
+
+// Session is one socket. Frames are processed one after the other by whoever runs process (worker.go); other
+// goroutines only end it, take channels from it, or write to its conn.
+type Session struct {
+	gw     *Gateway
+	id     protocol.SessionID
+	server protocol.ServerID
+	conn   *conn
+	socket *gws.Conn
+	index  int // in Gateway.sessions; guarded by Gateway.mu
+	// address is counted in Gateway.addresses; empty when addresses are not limited.
+	address string
+	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
+	turnedAway bool
+
+	identity atomic.Pointer[protocol.Identity]
+	opened   int64        // Unix seconds
+	heard    atomic.Int64 // Unix seconds of the last sign of life
+	pinged   int64        // Unix seconds; the keep-alive sweep's
+
+	mu     sync.Mutex
+	subs   []*subscription
+	ended  bool
+	ending bool // close was called; the first reason counts
+	reason closeReason
+
+	pending atomic.Int32 // publications not answered yet
+	work    sync.Mutex   // held while a frame is processed, so that others can wait for its end
+
+	pace *pace // the frame being processed owns it; nil until the first frame
+	refs *refs // guarded by mu; nil until the first ref
+}
+
+// closeReason says why a socket ended; a closed set, fit for a metric's label.
+type closeReason uint8
+
+const (
+	reasonClient closeReason = iota // the peer closed it
+	reasonLost                      // the connection broke
+	reasonDrain
+	reasonBacklog
+	reasonWriteTimeout
+	reasonWriteError
+	reasonHoldOverflow
+	reasonRate
+	reasonPong
+	reasonTooLarge
+	reasonProtocol
+	reasonHash
+	reasonDisconnected
+	reasonCut
+	reasonShutdown
+)
+
+var closeReasons = [...]string{"client", "lost", "drain", "slow_backlog", "slow_write", "write_error", "slow_hold",
+	"rate_limit", "pong_timeout", "too_large", "protocol_error", "unknown_hash", "disconnected", "broker_cut", "shutdown"}
+
+// Identity is who the session is; anonymous once its token has run out.
+func (s *Session) Identity() *protocol.Identity { return s.identity.Load() }
+
+// ID names the session.
+func (s *Session) ID() protocol.SessionID { return s.id }
+
+func (s *Session) member() protocol.Member {
+	return protocol.Member{Session: s.id, Identity: s.Identity()}
+}
+
+// find gives the session's subscription to a channel, or nil.
+func (s *Session) find(channel protocol.Channel) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.subs {
+		if m.topic.key.Channel == channel {
+			return m
+		}
+	}
+	return nil
+}
+
+// sendFrame sends one frame whose payload encode appends.
+func (s *Session) sendFrame(encode func([]byte) []byte) {
+	p := framePool.Get().(*[]byte)
+	*p = appendText((*p)[:0], encode)
+	_ = s.conn.write(*p) // a refusal ends the session through its reader
+	if cap(*p) <= 64<<10 {
+		framePool.Put(p)
+	}
+}
+
+var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// fail answers a frame with an error.
+func (s *Session) fail(channel protocol.Channel, ref string, e *protocol.Error) {
+	s.gw.metrics.errors.WithLabelValues(string(e.Code)).Inc()
+	s.sendFrame(func(dst []byte) []byte { return protocol.AppendError(dst, channel, ref, e) })
+}
+
+// close ends the socket with a close frame behind everything already written. It does not wait.
+func (s *Session) close(code protocol.CloseCode, text string, why closeReason) {
+	s.mu.Lock()
+	if s.ending || s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ending, s.reason = true, why
+	s.mu.Unlock()
+	_ = s.socket.WriteClose(uint16(code), []byte(text))
+}
+
+// end takes the session out of everything, once its reader has ended.
+func (s *Session) end(err error) {
+	s.mu.Lock()
+	s.ended = true
+	if !s.ending {
+		s.reason = s.reasonOf(err)
+	}
+	reason := s.reason
+	subs := s.subs
+	s.subs = nil
+	s.mu.Unlock()
+	for _, m := range subs {
+		m.leave()
+	}
+	s.gw.removed(s, reason)
+}
+
+// reasonOf tells why a reader ended that we did not end ourselves.
+func (s *Session) reasonOf(err error) closeReason {
+	switch s.conn.evictReason() {
+	case evictBacklog:
+		return reasonBacklog
+	case evictTimeout:
+		return reasonWriteTimeout
+	case evictError:
+		return reasonWriteError
+	}
+	if _, ok := errors.AsType[*gws.CloseError](err); ok {
+		return reasonClient
+	}
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return reasonLost
+	case err.Error() == "close message too large", err.Error() == "message too large":
+		return reasonTooLarge
+	}
+	return reasonLost
+}
+
+// leave ends a subscription: the member is gone before its presence leave is told.
+func (m *subscription) leave() {
+	t := m.topic
+	t.mu.Lock()
+	if !t.removeLocked(m) {
+		t.mu.Unlock()
+		return
+	}
+	if t.users--; t.users == 0 {
+		t.idle = time.Now()
+	}
+	t.announceLocked(m, protocol.PresenceLeave)
+	if t.batch.empty() || len(t.members) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	t.flushLocked(time.Now(), false)
+}
+
+// detach takes a subscription out of the session's list; false when it was not there.
+func (s *Session) detach(m *subscription) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, x := range s.subs {
+		if x == m {
+			last := len(s.subs) - 1
+			s.subs[i] = s.subs[last]
+			s.subs[last] = nil
+			s.subs = s.subs[:last]
+			return true
+		}
+	}
+	return false
+}
+
+// expel removes the session from a channel it is no longer allowed on, and says so.
+func (s *Session) expel(m *subscription, e *protocol.Error) {
+	if !s.detach(m) {
+		return
+	}
+	m.leave()
+	s.fail(m.topic.key.Channel, "", e)
+}

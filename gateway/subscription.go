@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+
+	"fanfare/protocol"
+)
+
+// subscription is one session on one topic.
+type subscription struct {
+	session *Session
+	topic   *topic
+	// index in topic.members; guarded by topic.mu.
+	index int
+	// begin is where the subscription begins: the batch's number and, in the low 24 bits, the byte in it.
+	begin atomic.Uint64
+	// presence: the session asked for presence; guarded by topic.mu.
+	presence atomic.Bool
+	// data is the member's presence data; guarded by topic.mu.
+	data json.RawMessage
+	// hold keeps live frames back while the session is being caught up; nil once it is live.
+	hold atomic.Pointer[hold]
+}
+
+// hold is where the live frames of a joining session wait until its join answer, presence, history and missed
+// frames are out. It is bounded by the backlog's limit; beyond it the session is a slow consumer.
+type hold struct {
+	mu       sync.Mutex
+	frames   []byte
+	released bool
+	overflow bool
+}
+
+// beginAt lets the subscription begin at a byte of a batch; a batch is smaller than 16 MiB (maxBatchBytes and
+// one frame).
+func (m *subscription) beginAt(batch uint64, from int) {
+	m.begin.Store(batch<<24 | uint64(from)&(1<<24-1))
+}
+
+// from is where in the batch of that number the subscription begins.
+func (m *subscription) from(batch uint64) int {
+	if b := m.begin.Load(); b>>24 == batch<<24>>24 {
+		return int(b & (1<<24 - 1))
+	}
+	return 0
+}
+
+// send delivers whole frames to the session, or keeps them while it is held.
+func (m *subscription) send(frames []byte) {
+	if h := m.hold.Load(); h != nil {
+		h.mu.Lock()
+		if !h.released {
+			if len(h.frames)+len(frames) > m.session.gw.connLimits.backlogBytes {
+				h.overflow = true
+			} else {
+				h.frames = append(h.frames, frames...)
+			}
+			h.mu.Unlock()
+			return
+		}
+		h.mu.Unlock()
+	}
+	_ = m.session.conn.write(frames) // a refusal ends the session through its reader
+}
+
+// release lets the session have what was held and everything after it, in order.
+func (m *subscription) release() {
+	h := m.hold.Load()
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	if len(h.frames) > 0 && !h.overflow {
+		_ = m.session.conn.write(h.frames)
+	}
+	h.frames, h.released = nil, true
+	overflow := h.overflow
+	m.hold.Store(nil)
+	h.mu.Unlock()
+	if overflow {
+		m.session.close(protocol.CloseTryAgain, "slow consumer", reasonHoldOverflow)
+	}
+}
+
+// sees tells whether the member belongs to a run's audience.
+func (m *subscription) sees(r *run) bool {
+	if r.watchers {
+		return m.presence.Load()
+	}
+	switch r.audience.Kind {
+	case protocol.Everyone:
+		return true
+	case protocol.Authenticated:
+		return m.session.Identity().Authenticated
+	case protocol.User:
+		return m.session.Identity().Same(r.audience.DboID, r.audience.RowID)
+	case protocol.Socket:
+		return m.session.id == r.audience.Session
+	}
+	return false
+}

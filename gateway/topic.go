@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// topic is a channel or pattern with members on this node: the end of a Feed, and the place where its frames
+// are gathered into batches. A topic is opened by its first member and detached some time after its last one
+// has gone (hub.go).
+type topic struct {
+	hub *Hub
+	key protocol.Topic
+
+	// ready is closed when the topic is attached, or has failed with err; both are set before.
+	ready chan struct{}
+	err   error
+	feed  Feed
+
+	rule atomic.Pointer[policy.Rule] // in force; changed by reapply
+
+	mu       sync.Mutex
+	users    int // joins under way and members: while above 0 the topic stays
+	idle     time.Time
+	members  []*subscription
+	stored   bool
+	position protocol.Position
+	ring     ring
+
+	roster   *roster       // nil while nobody asked for presence
+	opening  chan struct{} // closed when the roster being opened is there
+	stopView func()
+
+	batch    batch
+	number   uint64    // of batch; grows with every flush
+	spare    batch     // the other buffer, while no flush runs
+	flushing bool      // a flush runs or is scheduled
+	writing  bool      // a flush is writing to the targets
+	quiet    sync.Cond // of mu: a flush has taken the batch, or has written it
+	last     time.Time
+	targets  []*subscription // of the running flush
+}
+
+func (t *topic) pattern() bool { return t.key.Channel.IsPattern() }
+
+// Reset implements Sink.
+func (t *topic) Reset(pos protocol.Position) {
+	t.mu.Lock()
+	t.position = pos
+	t.ring.reset(pos.Offset)
+	t.mu.Unlock()
+}
+
+// Deliver implements Sink: the frame joins the topic's batch.
+func (t *topic) Deliver(p *protocol.Publication) {
+	if t.pattern() {
+		// A pattern covers the channels whose own rule is the pattern's; what is aimed at one user or socket
+		// does not reach it (design.md 3).
+		if p.Audience.Kind >= protocol.User {
+			return
+		}
+		server := t.hub.gw.settings.Current().ByID(t.key.Server)
+		if server == nil || !sameRule(server.Rule(p.Channel), t.rule.Load()) {
+			return
+		}
+	}
+	now := time.Now()
+	t.mu.Lock()
+	if p.Offset > 0 && !t.pattern() {
+		if p.Offset <= t.position.Offset {
+			t.mu.Unlock()
+			return
+		}
+		t.position.Offset = p.Offset
+		t.ring.push(p)
+	}
+	if len(t.members) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	for t.flushing && len(t.batch.buf) > maxBatchBytes {
+		t.quiet.Wait() // backpressure: whoever delivers waits for the flush
+	}
+	t.appendLocked(now, p)
+	t.flushLocked(now, true)
+}
+
+// maxBatchBytes is how much may wait for a flush. It is reached only when the machine cannot keep up.
+const maxBatchBytes = 4 << 20
+
+// appendLocked appends a publication's frame to the batch.
+func (t *topic) appendLocked(now time.Time, p *protocol.Publication) {
+	b := &t.batch
+	if b.empty() {
+		b.since = now
+	}
+	if t.pattern() {
+		b.buf = appendText(b.buf, func(dst []byte) []byte { return protocol.AppendForPattern(dst, p, t.key.Channel) })
+	} else {
+		b.buf = appendTextHeader(b.buf, protocol.PublicationLen(p))
+		b.buf = protocol.AppendPublication(b.buf, p)
+	}
+	b.endRun(p.Audience, false)
+	b.accepted = append(b.accepted, p.Accepted)
+	b.presenceOnly = false
+}
+
+// Gap implements Sink.
+func (t *topic) Gap(channel protocol.Channel, _, to uint64) {
+	e := &protocol.Error{Code: protocol.CodeGap, Message: "Messages were lost and cannot be recovered. Leave and join again with resume."}
+	now := time.Now()
+	t.mu.Lock()
+	if !t.pattern() {
+		t.position.Offset = max(t.position.Offset, to)
+		t.ring.reset(t.position.Offset)
+	}
+	if len(t.members) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	if t.batch.empty() {
+		t.batch.since = now
+	}
+	t.batch.buf = appendText(t.batch.buf, func(dst []byte) []byte {
+		return protocol.AppendError(dst, t.key.Channel, "", e)
+	})
+	t.batch.endRun(protocol.Audience{}, false)
+	t.flushLocked(now, true)
+}
+
+// addLocked makes m a member. It gets every frame appended from now on, and none from before.
+func (t *topic) addLocked(m *subscription) {
+	m.index = len(t.members)
+	m.beginAt(t.number, len(t.batch.buf))
+	t.members = append(t.members, m)
+}
+
+// beginAgainLocked lets a member begin anew, for a repeated join: what was delivered before belongs before the
+// answers, what comes later behind them. It waits until no flush is writing, and gives the waiting frames that
+// the member may see; they will not be sent to it again.
+func (t *topic) beginAgainLocked(m *subscription) []byte {
+	for tries := 0; t.writing && tries < 8; tries++ {
+		t.quiet.Wait()
+	}
+	b := &t.batch
+	if b.empty() {
+		return nil
+	}
+	var out []byte
+	b.visible(m, m.from(t.number), func(part []byte) { out = append(out, part...) })
+	m.beginAt(t.number, len(b.buf))
+	return out
+}
+
+// removeLocked ends m's membership; false when it was none.
+func (t *topic) removeLocked(m *subscription) bool {
+	if m.index < 0 || m.index >= len(t.members) || t.members[m.index] != m {
+		return false
+	}
+	last := len(t.members) - 1
+	t.members[m.index] = t.members[last]
+	t.members[m.index].index = m.index
+	t.members[last] = nil
+	t.members = t.members[:last]
+	m.index = -1
+	if last == 0 {
+		t.members = nil
+	}
+	return true
+}
+
+// enter keeps the topic from being detached; leave lets it go again.
+func (t *topic) leave() {
+	t.mu.Lock()
+	if t.users--; t.users == 0 {
+		t.idle = time.Now()
+	}
+	t.mu.Unlock()
+}
+
+// sameRule compares rules of possibly different revisions of the settings.
+func sameRule(a, b *policy.Rule) bool { return a != nil && b != nil && a.ID == b.ID }

@@ -1,0 +1,45 @@
+package gateway
+
+import "encoding/binary"
+
+// Opcodes of RFC 6455 that we write ourselves. Server frames are not masked.
+const (
+	opText  = 0x81 // final text frame
+	opClose = 0x88
+	opPing  = 0x89
+)
+
+var pingFrame = []byte{opPing, 0}
+
+// appendTextHeader appends the header of a text frame of n bytes.
+func appendTextHeader(dst []byte, n int) []byte {
+	switch {
+	case n < 126:
+		return append(dst, opText, byte(n))
+	case n < 1<<16:
+		return append(dst, opText, 126, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, opText, 127), uint64(n))
+}
+
+// appendText appends a text frame whose payload encode appends. The header's length is found by encoding
+// behind a gap of the largest header and moving the payload when a smaller one does.
+func appendText(dst []byte, encode func([]byte) []byte) []byte {
+	const gap = 10
+	start := len(dst)
+	dst = append(dst, make([]byte, gap)...)
+	dst = encode(dst)
+	n := len(dst) - start - gap
+	head := appendTextHeader(dst[start:start], n)
+	if len(head) < gap {
+		copy(dst[start+len(head):], dst[start+gap:])
+		dst = dst[:start+len(head)+n]
+	}
+	return dst
+}
+
+// closeFrame makes a close frame.
+func closeFrame(code uint16, reason string) []byte {
+	b := []byte{opClose, byte(2 + len(reason)), byte(code >> 8), byte(code)}
+	return append(b, reason...)
+}
