@@ -6,13 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Build says what runs.
-type Build struct {
-	Version   string
-	Commit    string
-	GoVersion string
-}
-
 func register(r prometheus.Registerer, b Build) error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "fanfare_build_info",
