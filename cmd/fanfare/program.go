@@ -55,9 +55,9 @@ func (p *program) root() *cobra.Command {
 		Long: `Fanfare is a self-hosted realtime channel server. Xano's own JavaScript SDK connects to it unmodified.
 
 Every key of the configuration can be given as an environment variable, FANFARE_ and its path in upper case.`,
-		Example: `  fanfare dev                        a server to try things on, nothing to configure
-  fanfare serve --config fanfare.yaml   a gateway
-  fanfare check fanfare.yaml         what is wrong in a file`,
+		Example: `  fanfare dev                            a server to try things on, nothing to configure
+  fanfare serve --config fanfare.yaml    a gateway
+  fanfare check fanfare.yaml             what is wrong in a file`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -81,7 +81,12 @@ func (p *program) report(ran *cobra.Command, err error) int {
 		p.printErr(problems.Error())
 		return exitUsage
 	}
-	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+	// Cobra lists the commands that a misspelt one may mean below the error.
+	text, guesses, guessed := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if guessed {
+		text += " (did you mean " + strings.Join(strings.Fields(guesses), " or ") + "?)"
+	}
+	for line := range strings.SplitSeq(text, "\n") {
 		if line = strings.TrimSpace(line); line != "" {
 			p.printErr("fanfare: " + line)
 		}
