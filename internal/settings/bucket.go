@@ -28,8 +28,10 @@ const (
 	defaultBucketCheck = 5 * time.Second
 	// callTimeout bounds one call to the broker; an election takes up to 9 s.
 	callTimeout = 12 * time.Second
-	retryFirst  = 100 * time.Millisecond
-	retryMost   = 5 * time.Second
+	// checkTimeout bounds a question that is asked again soon.
+	checkTimeout = 2 * time.Second
+	retryFirst   = 100 * time.Millisecond
+	retryMost    = 5 * time.Second
 )
 
 // bucket is the KV bucket as source.
@@ -40,8 +42,10 @@ type bucket struct {
 	mu sync.Mutex
 	kv jetstream.KeyValue // nil until first used
 
-	// incarnation is when the bucket's stream was made; only run uses it.
+	// incarnation is when the bucket's stream was made; load uses it, then run.
 	incarnation time.Time
+	// anew: the bucket is another one than before, and has not yet shown anything; only run uses it.
+	anew bool
 }
 
 func newBucket(s *Store) (*bucket, error) {
@@ -195,10 +199,16 @@ func (b *bucket) reset() {
 	for _, e := range b.store.state.entries {
 		e.revision = 0
 	}
+	b.anew = true
 }
 
-// prune drops what reset kept and the new bucket turned out not to have.
+// prune drops what reset kept and the new bucket turned out not to have. An empty one is no reason to: it is about
+// to be filled.
 func (b *bucket) prune() {
+	if !b.anew {
+		return
+	}
+	b.anew = false
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
 	dropped := false

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,10 @@ func assignFileIDs(server protocol.ServerID, rules []policy.Rule) {
 // yamlToJSON turns a YAML document into JSON, so that both kinds of file are read by the same strict rules.
 func yamlToJSON(content []byte, root *yaml.Node) ([]byte, error) {
 	d := yaml.NewDecoder(bytes.NewReader(content))
-	if err := d.Decode(root); err != nil {
+	switch err := d.Decode(root); {
+	case errors.Is(err, io.EOF):
+		return []byte("{}"), nil // comments only
+	case err != nil:
 		return nil, yamlError(err)
 	}
 	if err := d.Decode(new(yaml.Node)); err == nil {
@@ -115,7 +119,7 @@ func yamlToJSON(content []byte, root *yaml.Node) ([]byte, error) {
 		return nil, yamlError(err)
 	}
 	if v == nil {
-		return []byte("{}"), nil // comments only
+		return []byte("{}"), nil
 	}
 	if err := plain(v, ""); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -18,6 +19,9 @@ var (
 func (b *bucket) load(ctx context.Context) error {
 	kv, err := b.open(ctx)
 	if err != nil {
+		return err
+	}
+	if _, err = b.position(ctx, kv); err != nil {
 		return err
 	}
 	w, err := kv.WatchAll(ctx)
@@ -96,6 +100,10 @@ func (b *bucket) watch(ctx context.Context) error {
 	if end > 0 {
 		b.prune()
 	}
+	// A connection that came back may have lost what the watch is made of: a new one at once is simpler than to wait
+	// until that shows.
+	back := b.store.o.Conn.StatusChanged(nats.CONNECTED)
+	defer b.store.o.Conn.RemoveStatusListener(back)
 	interval := b.store.o.CheckInterval
 	if interval == 0 {
 		interval = defaultBucketCheck
@@ -113,7 +121,13 @@ func (b *bucket) watch(ctx context.Context) error {
 				return errWatchEnded
 			case e != nil:
 				b.apply(e)
+				b.prune()
 			}
+		case _, open := <-back:
+			if open {
+				return errWatchStale
+			}
+			back = nil
 		case <-tick.C:
 			if behind, err = b.check(ctx, kv, behind); err != nil {
 				return err
@@ -148,7 +162,7 @@ func (b *bucket) check(ctx context.Context, kv jetstream.KeyValue, behind uint64
 
 // position gives the end of the bucket, and notes when the bucket is another one than before.
 func (b *bucket) position(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	status, err := kv.Status(ctx)
 	if err != nil {
