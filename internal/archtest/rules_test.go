@@ -1,0 +1,90 @@
+package archtest
+
+// room is what a package may import besides the standard library.
+type room struct {
+	// ours are the packages of this module it may import; everything = any.
+	ours []string
+	// never are prefixes of foreign import paths it must not import.
+	never []string
+	// stdlib: no foreign import at all.
+	stdlib bool
+}
+
+const (
+	natsIO = "github.com/nats-io/"
+	gws    = "github.com/lxzan/gws"
+)
+
+// everything is for the packages that put the others together.
+var everything = []string{"*"} //nolint:gochecknoglobals // constant table
+
+// rooms lists every package. What each one owns stands in its package comment; why the rooms are cut like this,
+// in docs/decisions/0001-layout.md.
+var rooms = map[string]room{ //nolint:gochecknoglobals // constant table
+	"protocol": {stdlib: true},
+
+	"gateway":  {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
+	"broker":   {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"history":  {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"presence": {ours: []string{"protocol", "internal/subject"}, never: []string{gws}},
+	"client":   {ours: []string{"protocol"}, never: []string{natsIO}},
+
+	"internal/subject":  {ours: []string{"protocol"}, stdlib: true},
+	"internal/envelope": {ours: []string{"protocol"}, stdlib: true},
+	"internal/policy":   {ours: []string{"protocol"}, never: []string{natsIO, gws}},
+	"internal/settings": {ours: []string{"protocol", "internal/policy"}, never: []string{gws}},
+	"internal/auth":     {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO, gws}},
+	"internal/trigger":  {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO, gws}},
+	"internal/api":      {ours: []string{"protocol", "internal/policy", "web/client"}, never: []string{natsIO, gws}},
+
+	"internal/config":  {never: []string{natsIO, gws}},
+	"internal/ops":     {never: []string{natsIO, gws}},
+	"internal/tlsfile": {never: []string{natsIO, gws}},
+
+	"internal/node": {ours: everything},
+	"cmd/fanfare":   {ours: everything},
+
+	"internal/archtest": {},
+	"internal/natstest": {never: []string{gws}},
+	"web/client":        {stdlib: true},
+}
+
+const (
+	maxLines     = 700
+	maxTestLines = 1000
+)
+
+// banned maps a call to where it may stand all the same: paths, or directories that end in "/".
+var banned = map[string][]string{ //nolint:gochecknoglobals // constant table
+	"time.Sleep":              {}, // wait for a condition or a timer that the context can end
+	"fmt.Print":               {},
+	"fmt.Printf":              {},
+	"fmt.Println":             {},
+	"os.Exit":                 {"cmd/fanfare/main.go"},
+	"os.Getenv":               {}, // the environment is read once, in main
+	"os.LookupEnv":            {},
+	"os.Environ":              {"cmd/fanfare/main.go"},
+	"slog.Default":            {}, // loggers are handed in
+	"slog.SetDefault":         {},
+	"slog.Debug":              {},
+	"slog.Info":               {},
+	"slog.Warn":               {},
+	"slog.Error":              {},
+	"signal.Notify":           {"cmd/fanfare/main.go"},
+	"panic":                   {}, // errors are returned
+	"print":                   {},
+	"println":                 {},
+	"init":                    {}, // nothing happens because a package is imported
+	"import log":              {}, // log/slog
+	"prometheus.MustRegister": {}, // New returns the error
+}
+
+// bannedInTests is the same for tests. A test that cannot run fails. It waits for a condition, asked for in a loop, or
+// for the clock of a synctest bubble, and never just long enough.
+var bannedInTests = map[string][]string{ //nolint:gochecknoglobals // constant table
+	"time.Sleep": {},
+	"t.Skip":     {},
+	"t.Skipf":    {},
+	"t.SkipNow":  {},
+	"b.Skip":     {},
+}

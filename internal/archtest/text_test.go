@@ -1,0 +1,106 @@
+package archtest
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tracked lists the files that belong to the repository. From an archive without git it is every file there is.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	top := root(t)
+	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z")
+	cmd.Dir = top
+	if out, err := cmd.Output(); err == nil && len(out) > 0 {
+		return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	}
+	var files []string
+	err := filepath.WalkDir(top, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git"):
+			return filepath.SkipDir
+		case entry.IsDir():
+			return nil
+		}
+		rel, err := filepath.Rel(top, name)
+		files = append(files, rel)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// foreign finds what tells of the machine somebody worked on.
+func foreign(t *testing.T) map[string]*regexp.Regexp {
+	t.Helper()
+	before := `(?:^|[^A-Za-z0-9_./-])`
+	return map[string]*regexp.Regexp{
+		"the directory of this clone":  regexp.MustCompile(before + regexp.QuoteMeta(root(t)) + `(?:/|\b)`),
+		"somebody's home directory":    regexp.MustCompile(before + `/(?:home|Users)/[a-z][A-Za-z0-9._-]*/`),
+		"a workplace directory":        regexp.MustCompile(before + `/wor[k]/(?:main|shared)\b`),
+		"a registry's host in a lock":  regexp.MustCompile(`"resolved": *"https?:`),
+		"an unresolved merge conflict": regexp.MustCompile(`^(?:<{7}|>{7}) `),
+		"a line end of another system": regexp.MustCompile(`\r$`),
+	}
+}
+
+func TestNoTracesOfAMachine(t *testing.T) {
+	patterns := foreign(t)
+	for _, name := range tracked(t) {
+		file := filepath.Join(root(t), name)
+		info, err := os.Lstat(file)
+		if err != nil || !info.Mode().IsRegular() {
+			continue // removed and not committed yet, or a link
+		}
+		content, err := os.ReadFile(file) //nolint:gosec // our own files
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.IndexByte(content[:min(len(content), 8000)], 0) >= 0 {
+			continue // not text
+		}
+		for _, found := range find(patterns, string(content)) {
+			t.Errorf("%s:%s", name, found)
+		}
+	}
+}
+
+func find(patterns map[string]*regexp.Regexp, content string) []string {
+	var out []string
+	number := 0
+	for line := range strings.SplitSeq(content, "\n") {
+		number++
+		for what, pattern := range patterns {
+			if pattern.MatchString(line) {
+				out = append(out, fmt.Sprintf("%d: %s", number, what))
+			}
+		}
+	}
+	return out
+}
+
+func TestFind(t *testing.T) {
+	patterns := foreign(t)
+	for text, want := range map[string]bool{
+		"see " + root(t) + "/go.mod":             true,
+		"/ho" + "me/ann/src":                     true,
+		"x/home/ann/y and /homeless/":            false,
+		`"resolv` + `ed": "https://x/y.tgz"`:     true,
+		"--mount=type=cache,target=/root/.cache": false,
+	} {
+		if got := find(patterns, text); (len(got) > 0) != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
