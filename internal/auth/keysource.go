@@ -153,10 +153,6 @@ func (s *keySource) run(ctx context.Context) error {
 		s.mu.Lock()
 		s.openRoundLocked()
 		s.mu.Unlock()
-		select { // this round serves whoever has asked so far
-		case <-s.wake:
-		default:
-		}
 		fresh, err := s.fetch(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -171,14 +167,29 @@ func (s *keySource) run(ctx context.Context) error {
 			s.metrics.refreshes.WithLabelValues("ok").Inc()
 			backoff = minBackoff
 		}
-		timer := time.NewTimer(wait - time.Duration(rand.Int64N(int64(wait/10)+1))) //nolint:gosec // jitter
+		if !s.wait(ctx, wait-time.Duration(rand.Int64N(int64(wait/10)+1))) { //nolint:gosec // jitter
+			return nil
+		}
+	}
+}
+
+// wait ends when the time is up or somebody has opened a round; false when ctx has ended.
+func (s *keySource) wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
+			return false
 		case <-timer.C:
+			return true
 		case <-s.wake:
-			timer.Stop()
+			s.mu.Lock()
+			asked := s.round != nil
+			s.mu.Unlock()
+			if asked { // otherwise it was about the round that has just ended
+				return true
+			}
 		}
 	}
 }
