@@ -79,8 +79,9 @@ func check(t *testing.T, url string, action trigger.Action, want string) {
 		f := newCaller(t, trigger.Options{AllowPrivate: true})
 		h := hook(url)
 		h.OnFailure = policyOnFailure
-		if h.TimeoutMS == 0 {
-			h.TimeoutMS = 1500
+		h.TimeoutMS = 10_000
+		if outcome == "timeout" {
+			h.TimeoutMS = 300
 		}
 		payload, verdict, err := ask(t, f, action, h)
 
