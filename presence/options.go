@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanfare/internal/subject"
 	"fanfare/protocol"
 )
 
@@ -23,8 +24,8 @@ type Options struct {
 	Addr string
 	// Replicas of the streams; 1 embedded, 3 on a cluster. 0 = 1.
 	Replicas int
-	// Shards is the number of presence buckets: 1 embedded, 4 on a cluster. All gateways must use the same.
-	// 0 = 1.
+	// Shards is the number of presence buckets: 1 embedded, 4 on a cluster, a divisor of 8. All gateways must use
+	// the same. 0 = 1.
 	Shards int
 	// Solo says that no other gateway can live (embedded broker): everything an earlier run left is removed at
 	// the start.
@@ -90,7 +91,7 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Conn == nil:
 		return o, errors.New("presence: no connection")
-	case !validNode(string(o.Node)):
+	case len(o.Node) != protocol.NodeIDLen || !plain(string(o.Node)):
 		return o, fmt.Errorf("presence: node %q is not %d URL-safe characters", o.Node, protocol.NodeIDLen)
 	case o.Lease < time.Second:
 		return o, fmt.Errorf("presence: lease %s is shorter than 1s", o.Lease)
@@ -98,8 +99,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("presence: refresh %s leaves no second try within lease %s", o.Refresh, o.Lease)
 	case o.Suspect <= o.Heartbeat:
 		return o, fmt.Errorf("presence: suspect %s is not longer than heartbeat %s", o.Suspect, o.Heartbeat)
-	case o.Shards < 1 || o.Shards > 64:
-		return o, fmt.Errorf("presence: %d shards, want 1 to 64", o.Shards)
+	case o.Shards < 1 || subject.Shards%o.Shards != 0:
+		return o, fmt.Errorf("presence: %d shards, want a divisor of %d", o.Shards, subject.Shards)
 	}
 	return o, nil
 }
@@ -108,18 +109,4 @@ func def[T int | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
-}
-
-// validNode tells whether the token can be a NodeID.
-func validNode(s string) bool {
-	if len(s) != protocol.NodeIDLen {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
 }

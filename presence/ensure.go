@@ -1,0 +1,97 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// leaseMarker is how long the broker keeps its note that a lease ran out.
+const leaseMarker = time.Minute
+
+// configs are the streams under the buckets. They are made as streams, because the KV API has no republish with
+// message TTL but without markers: leaves are written, only leases run out.
+func (d *Directory) configs() []jetstream.StreamConfig {
+	kv := func(name, subject, live string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name:              name,
+			Subjects:          []string{subject},
+			Storage:           jetstream.FileStorage,
+			Replicas:          d.o.Replicas,
+			MaxMsgsPerSubject: 1,
+			MaxMsgs:           -1,
+			MaxBytes:          -1,
+			MaxMsgSize:        -1,
+			MaxConsumers:      -1,
+			Discard:           jetstream.DiscardNew,
+			Duplicates:        2 * time.Second, // no message ids are used
+			AllowRollup:       true,
+			AllowDirect:       true,
+			AllowMsgTTL:       true,
+			DenyDelete:        true,
+			RePublish:         &jetstream.RePublish{Source: subject, Destination: live + ">"},
+		}
+	}
+	all := make([]jetstream.StreamConfig, 0, d.o.Shards+1)
+	lease := kv(leaseStream, leasePrefix+">", leaseLive)
+	lease.SubjectDeleteMarkerTTL = leaseMarker
+	all = append(all, lease)
+	for shard := range d.o.Shards {
+		all = append(all, kv(stream(shard), bucketPrefix(shard)+">", livePrefix))
+	}
+	return all
+}
+
+// Ensure creates the buckets or brings them up to date. It may run on several gateways at once and tries again
+// until ctx ends, because a cluster that is just starting refuses for a while.
+func (d *Directory) Ensure(ctx context.Context) error {
+	js, err := jetstream.New(d.o.Conn)
+	if err != nil {
+		return fmt.Errorf("presence: %w", err)
+	}
+	for _, c := range d.configs() {
+		pause := 50 * time.Millisecond
+		for {
+			attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+			_, err = js.CreateOrUpdateStream(attempt, c)
+			cancel()
+			if err == nil {
+				break
+			}
+			if permanent(err) || ctx.Err() != nil {
+				return fmt.Errorf("ensure %s: %w", c.Name, err)
+			}
+			d.o.Logger.Debug("presence bucket not ready", "stream", c.Name, "err", err)
+			if wait(ctx, pause) != nil {
+				return fmt.Errorf("ensure %s: %w", c.Name, err)
+			}
+			pause = min(2*pause, time.Second)
+		}
+	}
+	return nil
+}
+
+// permanent tells errors that trying again does not cure: a configuration the broker refuses. Another gateway
+// creating the same stream at the same moment is not one of them.
+func permanent(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	return api.Code == 400 && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse
+}
+
+// wait pauses; it returns the context's error when that ends first.
+func wait(ctx context.Context, t time.Duration) error {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
