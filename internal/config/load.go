@@ -161,10 +161,6 @@ func (c *Config) relations(places map[string]string) Problems {
 		report(laterOf(places, "limits.pong_timeout", "limits.ping_interval"),
 			"limits.pong_timeout (%s) must be longer than limits.ping_interval (%s)", formatDuration(l.PongTimeout), formatDuration(l.PingInterval))
 	}
-	if l.BacklogBytes < l.MessageBytes {
-		report(laterOf(places, "limits.backlog_bytes", "limits.message_bytes"),
-			"limits.backlog_bytes (%s) must not be smaller than limits.message_bytes (%s)", formatSize(int64(l.BacklogBytes)), formatSize(int64(l.MessageBytes)))
-	}
 	return problems
 }
 

@@ -253,7 +253,7 @@ func TestProblems(t *testing.T) {
 		"negative":     {file: "drain: -1s\n", want: "fanfare.yaml:1: drain: -1s is outside 0s to 1h"},
 		"size":         {file: "limits: {message_bytes: 3 apples}\n", want: `fanfare.yaml:1: limits.message_bytes: "3 apples" is not a size such as 65536 or 512KiB`},
 		"size overrun": {file: "limits: {message_bytes: 99999999999999GiB}\n", want: `fanfare.yaml:1: limits.message_bytes: "99999999999999GiB" is not a size such as 65536 or 512KiB`},
-		"size range":   {file: "limits: {message_bytes: 9MiB}\n", want: "fanfare.yaml:1: limits.message_bytes: 9MiB is outside 1KiB to 8MiB"},
+		"size range":   {file: "limits: {message_bytes: 9MiB}\n", want: "fanfare.yaml:1: limits.message_bytes: 9MiB is outside 64 to 8MiB"},
 		"number":       {file: "limits: {sockets: many}\n", want: `fanfare.yaml:1: limits.sockets: "many" is not a whole number`},
 		"below":        {file: "limits: {sockets: -1}\n", want: "fanfare.yaml:1: limits.sockets: -1 is outside 1 to 1000000000"},
 		"zero":         {file: "limits: {channel_bytes: 0}\n", want: "fanfare.yaml:1: limits.channel_bytes: 0 is outside 1 to 1024"},
@@ -287,7 +287,6 @@ func TestProblems(t *testing.T) {
 
 		"pong before ping":   {file: "limits:\n  ping_interval: 70s\n", want: "fanfare.yaml:2: limits.ping_interval: limits.pong_timeout (1m) must be longer than limits.ping_interval (1m10s)"},
 		"pong below default": {file: "limits:\n  pong_timeout: 20s\n", want: "fanfare.yaml:2: limits.pong_timeout: limits.pong_timeout (20s) must be longer than limits.ping_interval (25s)"},
-		"small backlog":      {file: "limits: {message_bytes: 1MiB}\n", want: "fanfare.yaml:1: limits.message_bytes: limits.backlog_bytes (512KiB) must not be smaller than limits.message_bytes (1MiB)"},
 
 		"environment":         {env: []string{"FANFARE_DRAIN=soon"}, want: `FANFARE_DRAIN: drain: "soon" is not a duration such as 30s or 5ms`},
 		"environment typo":    {env: []string{"FANFARE_LISTN=:1"}, want: "FANFARE_LISTN: unknown variable (did you mean FANFARE_LISTEN?)"},
