@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+TOOL    := go tool -modfile=internal/tools/go.mod
+
+FUZZTIME ?= 60s
+BENCH    ?= .
+COUNT    ?= 10
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.PHONY: dev
+dev: ## run a server to try things on
+	go run ./cmd/fanfare dev
+
+.PHONY: build
+build: ## make bin/fanfare, a static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fanfare ./cmd/fanfare
+
+.PHONY: fmt
+fmt: ## format the Go code
+	$(TOOL) golangci-lint fmt
+
+.PHONY: lint
+lint: ## run the linters (the first time builds them: minutes)
+	$(TOOL) golangci-lint run
+
+.PHONY: check
+check: lint ## what to run before a commit: linters, and Go tests with the race detector
+	go test -race ./...
+
+.PHONY: test
+test: ## run all tests; installs what they need
+	./test.sh
+
+.PHONY: e2e
+e2e: ## run the conformance suite alone: the SDKs in Node and in Chromium
+	./test.sh conformance
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (60s)
+	./scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## run benchmarks matching BENCH, COUNT times, and compare with bench.old if there is one
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bench.new
+	if [ -f bench.old ]; then $(TOOL) benchstat bench.old bench.new; else $(TOOL) benchstat bench.new; fi
+
+.PHONY: gen
+gen: ## rebuild what is generated and committed
+	go generate ./...
+	cd web/client && npm ci --no-audit --no-fund && npm run build
+
+.PHONY: ci
+ci: ## exactly what CI runs
+	bash .ci/run
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin bench.new

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|client|conformance
+# Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
+# Node packages through npm ci.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# apt PACKAGE... installs Debian packages, or says what is needed.
+apt() {
+  if ! command -v apt-get >/dev/null; then
+    echo "please install: $*" >&2
+    exit 1
+  fi
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need() { # need COMMAND WHY
+  command -v "$1" >/dev/null || { echo "$1 is needed $2" >&2; exit 1; }
+}
+
+browser() {
+  local name
+  for name in ${CHROMIUM:-} chromium chromium-browser google-chrome chrome-headless-shell; do
+    if command -v "$name" >/dev/null; then command -v "$name"; return; fi
+  done
+}
+
+packages() { # packages DIR: npm ci unless it was done for this lock file
+  local dir=$1 stamp=$1/node_modules/.lock-installed
+  if ! cmp -s "$dir/package-lock.json" "$stamp"; then
+    (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error)
+    cp "$dir/package-lock.json" "$stamp"
+  fi
+}
+
+run_go() {
+  need go "(1.26 or newer)"
+  command -v "${CC:-cc}" >/dev/null || apt gcc libc6-dev
+  say "go vet"
+  go vet ./...
+  say "go test -race"
+  go test -race ./...
+}
+
+with_node() {
+  need node "(20 or newer)"
+  need npm "(comes with Node)"
+  CHROMIUM=$(browser)
+  if [ -z "$CHROMIUM" ]; then
+    say "installing Chromium"
+    apt chromium
+    CHROMIUM=$(browser)
+  fi
+  export CHROMIUM
+}
+
+run_client() {
+  with_node
+  say "browser client"
+  packages web/client
+  (cd web/client && npm test)
+}
+
+run_conformance() {
+  with_node
+  say "conformance: Xano's SDKs in Node and in Chromium"
+  packages test/conformance
+  (cd test/conformance && npm test)
+}
+
+if [ $# = 0 ]; then set -- go client conformance; fi
+for part in "$@"; do
+  case $part in
+    go | client | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, client or conformance" >&2; exit 2 ;;
+  esac
+done
+say "all passed: $*"
