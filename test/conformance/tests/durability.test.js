@@ -1,0 +1,108 @@
+'use strict';
+// design.md 6: acknowledged means stored. The process is killed with SIGKILL amid traffic, several times over.
+
+const { test, after } = require('node:test');
+const assert = require('node:assert/strict');
+const { Server } = require('../lib/server');
+const { open, nested } = require('../lib/rules');
+const { tick } = require('../lib/suite');
+const { until } = require('../lib/wait');
+
+const servers = [];
+after(async () => {
+  for (const server of servers) await server.close();
+});
+
+test('history survives kill -9: all that was acknowledged is there, once, in the order of its offsets', { timeout: 90_000 }, async (t) => {
+  const server = await Server.start();
+  servers.push(server);
+  const rt = await server.realtime([nested('kept', { history: 1000 })]);
+  const rooms = tick(6).map((i) => `kept/${i}`);
+  const acked = new Map(rooms.map((r) => [r, []])); // [{value, id, offset}]
+  const sent = new Map(rooms.map((r) => [r, 0]));
+  let epoch;
+
+  for (const round of tick(4)) {
+    const writers = await Promise.all(tick(12).map(() => rt.raw()));
+    await Promise.all(writers.map((w, i) => w.joined(rooms[i % rooms.length])));
+    const total = () => [...acked.values()].reduce((n, list) => n + list.length, 0);
+    const start = total();
+    const writing = Promise.all(writers.map(async (w, i) => {
+      const room = rooms[i % rooms.length];
+      while (!w.closed && sent.get(room) < 900) {
+        const value = sent.get(room);
+        sent.set(room, value + 1);
+        const answer = await Promise.race([w.publish(room, value), w.ended]);
+        if (answer.action === 'ack') acked.get(room).push({ value, ...answer.payload });
+      }
+    }));
+    await until('acknowledged traffic', () => total() > start + 100 + 70 * round, { timeout: 30_000, every: 1 });
+    await server.kill();
+    await writing;
+    await server.restart();
+    const reader = await rt.raw();
+    for (const room of rooms) {
+      const { answer, history } = await reader.joined(room, { history: true });
+      epoch ??= answer.options.epoch;
+      const kept = history.map((f) => f.payload);
+      const missing = acked.get(room).filter(({ value }) => !kept.includes(value));
+      assert.deepEqual(missing, [], `round ${round}, ${room}: acknowledged but gone`);
+      assert.equal(new Set(kept).size, kept.length, 'nothing twice');
+      for (const { value, id, offset } of acked.get(room)) {
+        const frame = history.find((f) => f.payload === value);
+        assert.deepEqual([frame.options.id, frame.options.offset], [id, offset]);
+      }
+      const offsets = history.map((f) => BigInt(f.options.offset));
+      for (let i = 1; i < offsets.length; i++) assert.ok(offsets[i] > offsets[i - 1]);
+    }
+    await reader.close();
+  }
+  t.diagnostic(`${[...acked.values()].reduce((n, l) => n + l.length, 0)} acknowledged over four kills`);
+
+  // A client from before the last kill resumes, whole.
+  const room = rooms[0];
+  const [{ offset }] = acked.get(room);
+  const client = await rt.raw();
+  const result = await client.joined(room, { resume: { offset, epoch } });
+  assert.deepEqual(result.answer.payload, { resumed: true });
+  const reader = await rt.raw();
+  const { history } = await reader.joined(room, { history: true });
+  const later = history.filter((f) => BigInt(f.options.offset) > BigInt(offset));
+  const got = await client.frames.waitMany({ action: 'message' }, { count: later.length, from: result.from });
+  assert.deepEqual(got, later);
+});
+
+test('settings survive kill -9, and presence has no ghosts afterwards', async () => {
+  const server = await Server.start();
+  servers.push(server);
+  const rt = await server.realtime([open('room1', { history: 25 })]);
+  const crowd = await Promise.all(tick(5).map(() => rt.raw()));
+  await Promise.all(crowd.map((c) => c.joined('room1', { presence: true })));
+  await crowd[0].published('room1', 'kept');
+  await rt.put({ channels: [open('room1', { history: 25 }), open('room2')] });
+  await server.kill();
+  await server.restart();
+  const client = await rt.raw();
+  await client.joined('room2');
+  const { history } = await client.joined('room1', { history: true });
+  assert.deepEqual(history.map((f) => f.payload), ['kept']);
+  await until('the people of before to be gone, within 10 s', async () => {
+    const probe = await rt.raw();
+    const { presence } = await probe.joined('room1', { presence: true });
+    await probe.close();
+    return presence.length === 2;
+  }, { timeout: 10_000, every: 250 });
+  const { json } = await server.admin('GET', rt.path);
+  assert.deepEqual(json.channels.map((c) => c.pattern), ['room1', 'room2']);
+});
+
+test('a second server on the same data directory is refused, the first goes on', async () => {
+  const server = await Server.start();
+  servers.push(server);
+  const rt = await server.realtime([open('room1')]);
+  const client = await rt.raw();
+  await client.joined('room1');
+  await assert.rejects(Server.start({ dataDir: server.dataDir }).then(async (second) => { await second.kill(); }), /did not get ready/);
+  client.message('room1', 'still here');
+  await client.wait({ payload: 'still here' });
+});
