@@ -158,11 +158,12 @@ type DisconnectQuery struct {
 
 // Lifecycle is the record of joins, leaves, occupied and vacated channels, connects and disconnects.
 type Lifecycle interface {
-	// Read gives the events behind a cursor, oldest first, at most limit. With none there it waits for the first until
-	// ctx ends, and then answers an empty page with Next = after. An empty cursor means from the oldest kept event.
+	// Read gives the events behind a cursor, oldest first, at most limit. An empty cursor means from the oldest kept
+	// event. With none there it answers an empty page with Next = after: at once, or with wait when ctx ends and still
+	// none has come.
 	//
 	// ErrCursorExpired: events behind the cursor are no longer kept. ErrCursor: it is none of ours.
-	Read(ctx context.Context, server *policy.Server, after string, limit int) (LifecyclePage, error)
+	Read(ctx context.Context, server *policy.Server, after string, limit int, wait bool) (LifecyclePage, error)
 }
 
 // LifecyclePage answers Lifecycle.Read.

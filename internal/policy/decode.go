@@ -55,9 +55,9 @@ func DecodeServer(data []byte, base Server) (Server, error) {
 	}
 	s.Channels = make([]Rule, 0, min(len(*doc.Channels), defaultRules))
 	for i, raw := range *doc.Channels {
-		r, err := DecodeRule(raw, &base)
+		r, err := DecodeRule(raw, 0, &base)
 		if err != nil {
-			return Server{}, within(fmt.Sprintf("channels[%d]", i), err)
+			return Server{}, Within(fmt.Sprintf("channels[%d]", i), err)
 		}
 		s.Channels = append(s.Channels, r)
 	}
@@ -65,8 +65,8 @@ func DecodeServer(data []byte, base Server) (Server, error) {
 }
 
 // DecodeRule reads one whole rule: what the JSON does not name is off, empty or 0. Only enabled is different, see
-// DecodeServer; base may be nil.
-func DecodeRule(data []byte, base *Server) (Rule, error) {
+// DecodeServer, and id, which is the given one (0 = none yet) unless the JSON names another. base may be nil.
+func DecodeRule(data []byte, id int64, base *Server) (Rule, error) {
 	var doc struct {
 		Rule
 		Enabled *bool `json:"enabled"`
@@ -75,6 +75,9 @@ func DecodeRule(data []byte, base *Server) (Rule, error) {
 		return Rule{}, err
 	}
 	r := doc.Rule
+	if r.ID == 0 {
+		r.ID = id
+	}
 	r.Enabled = true
 	if base != nil && r.ID != 0 {
 		if stored := base.RuleByID(r.ID); stored != nil {

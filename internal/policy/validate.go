@@ -68,7 +68,7 @@ func (s *Server) Validate(limits Limits) error {
 		r := &s.Channels[i]
 		path := fmt.Sprintf("channels[%d]", i)
 		if err := r.Validate(limits); err != nil {
-			return within(path, err)
+			return Within(path, err)
 		}
 		if first, taken := targets[r.Target()]; taken {
 			return field(path+".pattern", "%q is the pattern of channels[%d] already", r.Target(), first)
@@ -113,7 +113,7 @@ func (r *Rule) Validate(limits Limits) error {
 	}
 	for i := range r.Triggers {
 		if err := r.Triggers[i].validate(); err != nil {
-			return within(fmt.Sprintf("triggers[%d]", i), err)
+			return Within(fmt.Sprintf("triggers[%d]", i), err)
 		}
 	}
 	return nil
@@ -169,8 +169,8 @@ func field(name, format string, args ...any) *FieldError {
 	return &FieldError{Field: name, Problem: fmt.Sprintf(format, args...)}
 }
 
-// within puts a path before the field of a *FieldError.
-func within(path string, err error) error {
+// Within puts a path before the field of a *FieldError.
+func Within(path string, err error) error {
 	if e, ok := err.(*FieldError); ok { //nolint:errorlint // made above, never wrapped
 		c := *e
 		c.Field = path

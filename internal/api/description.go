@@ -1,0 +1,18 @@
+package api
+
+import (
+	_ "embed"
+	"net/http"
+	"strconv"
+)
+
+//go:embed openapi.yaml
+var description []byte //nolint:gochecknoglobals // embedded file
+
+// getDescription answers the API's own description.
+func (a *API) getDescription(req *request) error {
+	req.w.Header().Set("Content-Type", "application/yaml")
+	req.w.Header().Set("Content-Length", strconv.Itoa(len(description)))
+	_, _ = req.w.Write(description)
+	return nil
+}
