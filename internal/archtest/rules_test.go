@@ -16,11 +16,11 @@ const (
 )
 
 // everything is for the packages that put the others together.
-var everything = []string{"*"} //nolint:gochecknoglobals // constant table
+var everything = []string{"*"}
 
 // rooms lists every package. What each one owns stands in its package comment; why the rooms are cut like this,
 // in docs/decisions/0001-layout.md.
-var rooms = map[string]room{ //nolint:gochecknoglobals // constant table
+var rooms = map[string]room{
 	"protocol": {stdlib: true},
 
 	"gateway":  {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
@@ -55,7 +55,7 @@ const (
 )
 
 // banned maps a call to where it may stand all the same: paths, or directories that end in "/".
-var banned = map[string][]string{ //nolint:gochecknoglobals // constant table
+var banned = map[string][]string{
 	"time.Sleep":              {}, // wait for a condition or a timer that the context can end
 	"fmt.Print":               {},
 	"fmt.Printf":              {},
@@ -81,7 +81,7 @@ var banned = map[string][]string{ //nolint:gochecknoglobals // constant table
 
 // bannedInTests is the same for tests. A test that cannot run fails. It waits for a condition, asked for in a loop, or
 // for the clock of a synctest bubble, and never just long enough.
-var bannedInTests = map[string][]string{ //nolint:gochecknoglobals // constant table
+var bannedInTests = map[string][]string{
 	"time.Sleep": {},
 	"t.Skip":     {},
 	"t.Skipf":    {},

@@ -63,7 +63,7 @@ func TestNoTracesOfAMachine(t *testing.T) {
 		if err != nil || !info.Mode().IsRegular() {
 			continue // removed and not committed yet, or a link
 		}
-		content, err := os.ReadFile(file) //nolint:gosec // our own files
+		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,7 +66,7 @@ func readFile(name string, known []key) (layer, Problems) {
 }
 
 func readBounded(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, cause(err)
 	}

@@ -294,8 +294,10 @@ func TestProblems(t *testing.T) {
 		"flag":                {flags: map[string]string{"ops_listen": "x"}, want: `--ops-listen: ops_listen: "x" is not an address such as :8000 or 127.0.0.1:8000`},
 		"unknown flag":        {flags: map[string]string{"nope": "x"}, want: "--nope: nope: unknown key"},
 
-		"several": {file: "drain: x\nfoo_bar_baz: 1\n", env: []string{"FANFARE_LOG_LEVEL=x"},
-			want: "fanfare.yaml:2: foo_bar_baz: unknown key\nfanfare.yaml:1: drain: \"x\" is not a duration such as 30s or 5ms\nFANFARE_LOG_LEVEL: log.level: \"x\" is none of debug, info, warn, error"},
+		"several": {
+			file: "drain: x\nfoo_bar_baz: 1\n", env: []string{"FANFARE_LOG_LEVEL=x"},
+			want: "fanfare.yaml:2: foo_bar_baz: unknown key\nfanfare.yaml:1: drain: \"x\" is not a duration such as 30s or 5ms\nFANFARE_LOG_LEVEL: log.level: \"x\" is none of debug, info, warn, error",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -303,8 +305,7 @@ func TestProblems(t *testing.T) {
 			if err == nil || err.Error() != test.want {
 				t.Fatalf("got  %v\nwant %s", err, test.want)
 			}
-			var problems Problems
-			if !errors.As(err, &problems) {
+			if _, ok := errors.AsType[Problems](err); !ok {
 				t.Errorf("%T", err)
 			}
 			if strings.Contains(err.Error(), "s3cret") {

@@ -6,7 +6,7 @@ import (
 )
 
 // Problem is one thing that is wrong with the configuration.
-type Problem struct {
+type Problem struct { //nolint:errname // what it is called where users read it
 	// Place is what set the value: FILE:LINE, an environment variable or a flag.
 	Place string
 	// Key is the path of the key, empty when the problem is the place itself.
@@ -27,7 +27,7 @@ func (p Problem) Error() string {
 }
 
 // Problems is everything Load found wrong, in the order file, environment, flags.
-type Problems []Problem
+type Problems []Problem //nolint:errname // as Problem
 
 // Error has one line for each problem.
 func (p Problems) Error() string {

@@ -141,6 +141,7 @@ func (v durationValue) set(texts []string) error {
 	*v.p = d
 	return nil
 }
+
 func (v durationValue) text() string {
 	if *v.p == 0 {
 		return "0"

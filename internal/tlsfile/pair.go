@@ -123,7 +123,7 @@ func (p *Pair) look() (changed bool, err error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return false, fmt.Errorf("certificate %s with key %s: %s", p.opts.Cert, p.opts.Key, strings.TrimPrefix(err.Error(), "tls: ")) //nolint:errorlint // the prefix of a foreign package is dropped, and nobody inspects it
+		return false, fmt.Errorf("certificate %s with key %s: %s", p.opts.Cert, p.opts.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	if pair.Leaf == nil {
 		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
@@ -136,7 +136,7 @@ func (p *Pair) look() (changed bool, err error) {
 }
 
 func read(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
