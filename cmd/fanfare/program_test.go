@@ -149,8 +149,10 @@ func TestCheck(t *testing.T) {
 		{args: "", env: []string{"FANFARE_CONFIG=bad.yaml"}, code: 2, err: "bad.yaml:3: limits.message_byts: unknown key (did you mean limits.message_bytes?)\nbad.yaml:4: drain: \"soon\" is not a duration such as 30s or 5ms\n"},
 		{args: "good.yaml", env: []string{"FANFARE_LISTEN=x"}, code: 2, err: "FANFARE_LISTEN: listen: \"x\" is not an address such as :8000 or 127.0.0.1:8000\n"},
 		{args: "good.yaml", env: []string{"FANFARE_BIN=x"}, out: "good.yaml: configuration is valid\n", err: "warning: FANFARE_BIN: not a variable of fanfare, ignored\n"},
-		{args: "good.yaml bad.yaml settings.yaml", code: 2, out: "good.yaml: configuration is valid\nsettings.yaml: settings are valid: servers 1, channel rules 2\n",
-			err: "bad.yaml:3: limits.message_byts: unknown key (did you mean limits.message_bytes?)\nbad.yaml:4: drain: \"soon\" is not a duration such as 30s or 5ms\n"},
+		{
+			args: "good.yaml bad.yaml settings.yaml", code: 2, out: "good.yaml: configuration is valid\nsettings.yaml: settings are valid: servers 1, channel rules 2\n",
+			err: "bad.yaml:3: limits.message_byts: unknown key (did you mean limits.message_bytes?)\nbad.yaml:4: drain: \"soon\" is not a duration such as 30s or 5ms\n",
+		},
 		{args: "settings.json", out: "settings.json: settings are valid: servers 0, channel rules 0\n"},
 		{args: "both.yaml", out: "settings.yaml: settings are valid: servers 1, channel rules 2\nboth.yaml: configuration is valid\n"},
 		{args: "nowhere.yaml", code: 2, err: "nowhere.yaml: no such file or directory\n"},
