@@ -2,7 +2,6 @@ package api
 
 import (
 	_ "embed"
-	"net/http"
 	"strconv"
 )
 
