@@ -7,7 +7,7 @@
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
-const { mkdtempSync, rmSync } = require('node:fs');
+const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
 const net = require('node:net');
@@ -21,8 +21,8 @@ const { mint, SECRET } = require('./token');
 const { RawClient } = require('./raw');
 const { SdkUser } = require('./sdk');
 
-const ADMIN_TOKEN = 'conformance-admin-token';
-const API_KEY = 'conformance-api-key';
+const ADMIN_TOKEN = process.env.CONFORMANCE_ADMIN_TOKEN ?? 'conformance-admin-token';
+const API_KEY = process.env.CONFORMANCE_API_KEY ?? 'conformance-api-key';
 
 async function freePort(host = '127.0.0.1') {
   const probe = net.createServer();
@@ -67,7 +67,32 @@ function request(url, { method = 'GET', token, body, headers = {}, ca } = {}) {
   });
 }
 
+/** A server that runs already, named by CONFORMANCE_URL: it is neither started nor ended. */
+class AttachedServer {
+  constructor(url) {
+    const { hostname, port, protocol } = new URL(url);
+    this.url = url.replace(/\/$/, '');
+    this.host = hostname;
+    this.port = Number(port || (protocol === 'https:' ? 443 : 80));
+    this.tls = protocol === 'https:' ? { pem: process.env.CONFORMANCE_CA && readFileSync(process.env.CONFORMANCE_CA) } : undefined;
+    this.clients = new Set();
+    this.made = [];
+  }
+
+  assertHealthy() {}
+
+  async close() {
+    await this.closeClients();
+    for (const id of this.made) await this.admin('DELETE', `/workspace/${id}`);
+  }
+}
+
 class Server {
+  /** A server for tests that need none of their own: the one CONFORMANCE_URL names, or a fresh one. */
+  static async shared(options) {
+    return process.env.CONFORMANCE_URL ? new AttachedServer(process.env.CONFORMANCE_URL) : Server.start(options);
+  }
+
   /**
    * Starts one and waits until it says it is ready.
    * env: further environment; tls: {cert, key, host, port}; dataDir: to go on with an earlier one's data.
@@ -184,11 +209,6 @@ class Server {
     assert.equal(broken, null, `the server broke:\n${broken?.[0]}`);
   }
 
-  async closeClients() {
-    await Promise.all([...this.clients].map((client) => client.close()));
-    this.clients.clear();
-  }
-
   /** Ends clients and server; for after(). */
   async close() {
     await this.closeClients();
@@ -199,25 +219,38 @@ class Server {
       if (this.ownsData) rmSync(this.dataDir, { recursive: true, force: true });
     }
   }
+}
+
+/** What clients of the settings API do, whoever started the server. */
+const shared = {
+  async closeClients() {
+    await Promise.all([...this.clients].map((client) => client.close()));
+    this.clients.clear();
+  },
 
   admin(method, path, body) {
     return request(`${this.url}/api:meta${path}`, { method, body, token: ADMIN_TOKEN, ca: this.tls?.pem });
-  }
+  },
 
   /** A realtime server (Xano: workspace) of its own, enabled, with these channel rules, in force. */
   async realtime(channels = []) {
+    const hash = newHash();
     let id = 1;
-    if (this.workspaces++ > 0) {
-      const made = await this.admin('POST', '/workspace', { name: `conformance-${this.workspaces}` });
+    if (this.made || this.workspaces++ > 0) {
+      const made = await this.admin('POST', '/workspace', { name: `conformance-${hash}` });
       assert.ok(made.status === 200 || made.status === 201, `POST workspace: ${made.status} ${made.text}`);
       id = made.json.id;
+      this.made?.push(id);
     }
-    const realtime = new Realtime(this, id, newHash());
+    const realtime = new Realtime(this, id, hash);
     await realtime.put({ channels });
     await realtime.inForce();
     return realtime;
-  }
-}
+  },
+};
+Object.assign(AttachedServer.prototype, shared);
+Object.assign(Server.prototype, shared);
+
 
 /** Something like Xano's own hashes: 27 URL-safe characters. */
 function newHash() {

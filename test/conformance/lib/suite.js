@@ -13,7 +13,7 @@ const { Server } = require('./server');
 function serve(options, setup, { keepClients = false } = {}) {
   const suite = { server: undefined };
   before(async () => {
-    suite.server = await Server.start(typeof options === 'function' ? options() : options);
+    suite.server = await Server.shared(options);
     Object.assign(suite, await setup?.(suite.server));
   }, { timeout: 60_000 });
   afterEach(async () => {
@@ -22,7 +22,7 @@ function serve(options, setup, { keepClients = false } = {}) {
   });
   after(async () => {
     await suite.server?.close();
-  });
+  }, { timeout: 60_000 });
   return suite;
 }
 

@@ -3,7 +3,7 @@
 
 const { createHmac } = require('node:crypto');
 
-const SECRET = 'conformance-secret-of-more-than-32-bytes';
+const SECRET = process.env.CONFORMANCE_JWT_SECRET ?? 'conformance-secret-of-more-than-32-bytes';
 
 const b64 = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 const now = () => Math.floor(Date.now() / 1000);

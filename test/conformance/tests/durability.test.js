@@ -106,3 +106,15 @@ test('a second server on the same data directory is refused, the first goes on',
   client.message('room1', 'still here');
   await client.wait({ payload: 'still here' });
 });
+
+test('the first start: workspace 1 exists, disabled, with a generated hash and no channels; the next start keeps it', async () => {
+  const server = await Server.start();
+  servers.push(server);
+  const { json } = await server.admin('GET', '/workspace/1/realtime');
+  assert.equal(json.enabled, false);
+  assert.match(json.hash, /^[A-Za-z0-9_-]{20,}$/);
+  assert.deepEqual(json.channels, []);
+  assert.deepEqual(await server.stop(), { code: 0, signal: null });
+  await server.restart();
+  assert.equal((await server.admin('GET', '/workspace/1/realtime')).json.hash, json.hash);
+});
