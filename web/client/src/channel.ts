@@ -32,7 +32,7 @@ export interface Link {
 interface Request {
   payload: object;
   quiet: boolean;
-  ref?: string;
+  sent: boolean;
   resolve(page: HistoryPage): void;
   reject(error: FanfareError): void;
 }
@@ -43,6 +43,10 @@ const remembered = 2048;
 const presencePace = 50;
 /** Refusals of a join that pass. */
 const passing = ["rate_limited", "overloaded", "unavailable"];
+/** Errors, besides those of a join, after which the server has us no longer on the channel. */
+const removing = ["removed", "not_joined", "channel_not_found", "anonymous_not_allowed", "pattern_join_denied"];
+/** Errors of a presence update; all others that name no ref belong to the history request under way. */
+const ofPresence = ["presence_disabled", "too_large"];
 
 /**
  * One channel, or pattern, of a connection. It is joined while it is open and the connection is up, and joined
@@ -60,6 +64,7 @@ export class Channel {
   #self: Member | undefined;
   #resumed: boolean | undefined;
   #position: Position | undefined;
+  #known = false; // was joined before, so that something may have been missed since
   #asked = false; // the join under way asks to resume
   #waiters: { resolve(info: JoinInfo): void; reject(error: FanfareError): void }[] = [];
   #seen = new Set<string>();
@@ -67,11 +72,10 @@ export class Channel {
   #data: object | null | undefined;
   #dataTimer: ReturnType<typeof setTimeout> | undefined;
   #dataDirty = false;
-  #requests: Request[] = []; // the first one is under way when it has a ref
+  #requests: Request[] = []; // the first one may be under way
   #requestTimer: ReturnType<typeof setTimeout> | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #joinTimer: ReturnType<typeof setTimeout> | undefined;
-  #refs = 0;
 
   /** @internal */
   constructor(name: string, options: ChannelOptions, link: Link) {
@@ -157,7 +161,10 @@ export class Channel {
     return [...this.#members.values()];
   }
 
-  /** Sets this client's presence data (at most 4 KiB); null clears it. It is set again after each reconnect. */
+  /**
+   * Sets this client's presence data (at most 4 KiB); null clears it. It is set again after each reconnect. On a
+   * pattern it does nothing.
+   */
   setPresence(data: object | null): void {
     this.#data = data;
     this.#dataDirty = true;
@@ -234,14 +241,17 @@ export class Channel {
     // What an earlier membership had coming, or another's after the channel was closed.
     if (!this.#joined) return;
     if (action === "presence_full") {
-      this.#members = new Map(payload.presence.map((member: Member) => [identify(member), member]));
+      this.#members.clear();
+      payload.presence.forEach((member: Member) => this.#enter(member));
     } else if (action === "presence_update") {
       const member: Member = payload.presence;
       if (payload.action === "leave") this.#members.delete(identify(member));
-      else this.#members.set(identify(member), member);
+      else this.#enter(member);
     } else if (action === "history") {
       if ("more" in payload) return this.#page(frame);
       for (const item of payload.history) this.#isNew(item.options?.id);
+      // The empty answer to a resume where nothing is stored.
+      if (!payload.history.length && !this.#options.history) return;
     } else if (action === "message" || action === "event") {
       const fresh = this.#isNew(options.id);
       this.#advance(options);
@@ -288,8 +298,9 @@ export class Channel {
   #join(): void {
     clearTimeout(this.#joinTimer);
     const { presence = false, history = false } = this.#options;
-    this.#asked = this.#position !== undefined;
-    const resume = this.#position;
+    this.#asked = this.#position !== undefined || this.#known;
+    // Without a position (no history, or a pattern) the answer is that something may have been missed.
+    const resume = this.#asked ? (this.#position ?? { offset: "0" }) : undefined;
     const sent = this.#link.send({
       action: "join",
       options: { channel: this.name },
@@ -305,7 +316,7 @@ export class Channel {
     if (this.#joinsDue) this.#joinsDue--;
     if (this.#joinsDue || !this.#wanted) return;
     clearTimeout(this.#joinTimer);
-    this.#joined = true;
+    this.#joined = this.#known = true;
     this.#self = frame.client ?? undefined;
     this.#resumed = this.#asked ? frame.payload?.resumed === true : undefined;
     // After a whole resume the missed frames are still to come: they move the position, not the answer.
@@ -313,13 +324,12 @@ export class Channel {
       const { offset, epoch } = frame.options;
       this.#position = offset !== undefined && epoch !== undefined ? { offset, epoch } : undefined;
     }
-    for (const { resolve } of this.#waiters.splice(0)) resolve(this.#info());
-    this.#fire("join", frame);
-    if (!this.#joined) return;
     if (this.#data !== undefined) this.#dataDirty = true;
     this.#sendData();
+    this.#outbox.opened();
     this.#ask();
-    void this.#outbox.opened();
+    for (const { resolve } of this.#waiters.splice(0)) resolve(this.#info());
+    this.#fire("join", frame);
   }
 
   #failed(frame: Frame<ErrorPayload>): void {
@@ -335,21 +345,19 @@ export class Channel {
     }
     const request = this.#requests[0];
     if (ref !== undefined) {
-      if (request?.ref === ref) {
-        this.#endRequest();
-        request.reject(new FanfareError(code, message, this.name, retry_after));
-        if (request.quiet) return;
-      } else if (!this.#outbox.refused(ref, frame.payload)) {
-        return;
-      }
+      if (!this.#outbox.refused(ref, frame.payload)) return;
     } else if (this.#joinsDue) {
       if (--this.#joinsDue === 0 && this.#wanted) {
         clearTimeout(this.#joinTimer);
         if (passing.includes(code)) this.#retryTimer = setTimeout(() => this.#retry(), (retry_after ?? 2) * 1000 * (1 + Math.random() / 2));
         else this.#shut(new FanfareError(code, message, this.name, retry_after));
       }
-    } else if (code === "removed") {
+    } else if (removing.includes(code)) {
       this.#shut(new FanfareError(code, message, this.name));
+    } else if (request?.sent && !ofPresence.includes(code)) {
+      this.#endRequest();
+      request.reject(new FanfareError(code, message, this.name, retry_after));
+      if (request.quiet) return;
     }
     this.#fire("error", frame);
   }
@@ -360,7 +368,7 @@ export class Channel {
 
   /** The channel is closed, by whom ever. */
   #shut(error: FanfareError): void {
-    this.#wanted = this.#joined = false;
+    this.#wanted = this.#joined = this.#known = false;
     this.#position = undefined;
     this.#members.clear();
     this.#rest();
@@ -377,7 +385,7 @@ export class Channel {
     clearTimeout(this.#dataTimer);
     clearTimeout(this.#requestTimer);
     this.#dataTimer = undefined;
-    if (this.#requests[0]) this.#requests[0].ref = undefined;
+    if (this.#requests[0]) this.#requests[0].sent = false;
   }
 
   #info(): JoinInfo {
@@ -388,7 +396,7 @@ export class Channel {
     if (!this.#wanted) return Promise.reject(new FanfareError("not_open", "The channel is not open.", this.name));
     const { before, after, since, limit = since === undefined && after === undefined ? 1000 : undefined } = range;
     return new Promise((resolve, reject) => {
-      this.#requests.push({ payload: { limit, before, after, since }, quiet, resolve, reject });
+      this.#requests.push({ payload: { limit, before, after, since }, quiet, sent: false, resolve, reject });
       this.#ask();
     });
   }
@@ -396,10 +404,9 @@ export class Channel {
   /** History answers name no request, so there is never more than one under way. */
   #ask(): void {
     const request = this.#requests[0];
-    if (!request || request.ref || !this.#joined) return;
-    const ref = "h" + ++this.#refs;
-    if (!this.#link.send({ action: "history", options: { channel: this.name, ref }, payload: request.payload })) return;
-    request.ref = ref;
+    if (!request || request.sent || !this.#joined) return;
+    if (!this.#link.send({ action: "history", options: { channel: this.name }, payload: request.payload })) return;
+    request.sent = true;
     this.#requestTimer = setTimeout(() => this.#link.stalled(), this.#link.timeout);
   }
 
@@ -411,7 +418,7 @@ export class Channel {
 
   #page(frame: Frame<{ history: Frame[]; more: boolean }>): void {
     const request = this.#requests[0];
-    if (!request?.ref) return;
+    if (!request?.sent) return;
     this.#endRequest();
     request.resolve({ items: frame.payload.history, more: frame.payload.more });
     if (!request.quiet) this.#fire("history", frame);
@@ -433,20 +440,27 @@ export class Channel {
   }
 
   #sendData(): void {
-    if (!this.#dataDirty || !this.#joined || this.#dataTimer !== undefined) return;
+    if (!this.#dataDirty || !this.#joined || this.#dataTimer !== undefined || this.name.endsWith("/*")) return;
     this.#dataDirty = false;
     this.#link.send({
       action: "presence_update",
-      options: { channel: this.name, ref: "p" + ++this.#refs },
+      options: { channel: this.name },
       payload: { data: this.#data },
     });
-    // Nobody tells us about ourselves.
     const mine = this.#self && this.#members.get(identify(this.#self));
-    if (mine) mine.data = (this.#data ?? undefined) as Record<string, unknown> | undefined;
+    if (mine) this.#enter(mine);
     this.#dataTimer = setTimeout(() => {
       this.#dataTimer = undefined;
       this.#sendData();
     }, presencePace);
+  }
+
+  #enter(member: Member): void {
+    // Nobody tells us about our own data, and the first list was made before we set it.
+    if (member.socketId === this.#self?.socketId && this.#data !== undefined) {
+      member.data = (this.#data ?? undefined) as Record<string, unknown> | undefined;
+    }
+    this.#members.set(identify(member), member);
   }
 
   #status(status: "connected" | "disconnected", code?: number): void {

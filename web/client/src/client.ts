@@ -121,12 +121,16 @@ export class Fanfare {
   /** Connects for the first open channel, and lets go some time after the last one was closed. */
   #changed(): void {
     clearTimeout(this.#lingering);
-    if ([...this.#channels.values()].some((channel) => channel.isOpen)) {
+    if (this.#wanted()) {
       // A microtask later, so that channels opened together are joined in the order they were opened.
-      queueMicrotask(() => this.#connection.connect());
+      queueMicrotask(() => this.#wanted() && this.#connection.connect());
     } else if (!this.#kept) {
       this.#lingering = setTimeout(() => this.#connection.close(), linger);
     }
+  }
+
+  #wanted(): boolean {
+    return [...this.#channels.values()].some((channel) => channel.isOpen);
   }
 
   async #quiet(): Promise<void> {

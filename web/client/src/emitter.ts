@@ -16,10 +16,8 @@ export class Emitter<Events extends object> {
       try {
         listener(value);
       } catch (error) {
-        // To the console or window.onerror, as an event handler's exception would go.
-        setTimeout(() => {
-          throw error;
-        });
+        // To window.onerror and the console, as an event handler's exception would go.
+        (globalThis.reportError ?? console.error)(error);
       }
     }
   }

@@ -43,6 +43,7 @@ export class Outbox {
   #generation = 0; // of the connection; what was begun for an older one is given up
   #pause: ReturnType<typeof setTimeout> | undefined;
   #loading: Promise<void> | undefined;
+  #loaded = false;
   #writes: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -93,9 +94,9 @@ export class Outbox {
 
   /** Reads what an earlier page left; once. */
   load(): Promise<void> {
-    if (this.mode !== "persistent") return Promise.resolve();
-    this.#loading ??= this.store.load(this.key).then(
+    this.#loading ??= (this.mode === "persistent" ? this.store.load(this.key) : Promise.resolve([])).then(
       (stored) => {
+        this.#loaded = true;
         const known = new Set(this.#items.map((item) => item.ref));
         const older = stored.filter((message) => !known.has(message.ref));
         if (!older.length) return;
@@ -103,26 +104,38 @@ export class Outbox {
         this.#careful = true;
         this.#changed();
       },
-      (error) => this.#unkept(error),
+      (error) => {
+        this.#loaded = true;
+        this.#unkept(error);
+      },
     );
     return this.#loading;
   }
 
-  /** The channel is joined on a new socket. */
-  async opened(): Promise<void> {
+  /** The channel is joined. What is still to be read or cleared up holds the messages back. */
+  opened(): void {
     const generation = ++this.#generation;
-    this.#stopped = false;
-    await this.load();
-    if (generation !== this.#generation) return;
-    const doubtful = this.#items.filter((item) => item.socket && !item.sent);
-    const after = doubtful.find((item) => item.after)?.after;
-    if (after !== undefined) {
-      const frames = await this.courier.since(after).catch(() => []);
+    const go = () => {
       if (generation !== this.#generation) return;
-      for (const frame of frames) this.#recognise(frame);
-    }
-    this.#open = true;
-    this.#pump();
+      this.#open = true;
+      this.#pump();
+    };
+    const clear = () => {
+      if (generation !== this.#generation) return;
+      const after = this.#items.find((item) => item.after !== undefined && !item.sent)?.after;
+      if (after === undefined) return go();
+      // Were messages stored whose acknowledgement was lost?
+      void this.courier
+        .since(after)
+        .catch(() => [])
+        .then((frames) => {
+          if (generation === this.#generation) for (const frame of frames) this.#recognise(frame);
+          go();
+        });
+    };
+    this.#stopped = false;
+    if (this.#loaded || this.mode !== "persistent") clear();
+    else void this.load().then(clear);
   }
 
   /** Nothing leaves until the channel is joined again. */

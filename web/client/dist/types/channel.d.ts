@@ -43,7 +43,10 @@ export declare class Channel {
     history(range?: HistoryRange): Promise<HistoryPage>;
     /** The members as last told by the server; empty unless the channel was made with `presence`. */
     presence(): Member[];
-    /** Sets this client's presence data (at most 4 KiB); null clears it. It is set again after each reconnect. */
+    /**
+     * Sets this client's presence data (at most 4 KiB); null clears it. It is set again after each reconnect. On a
+     * pattern it does nothing.
+     */
     setPresence(data: object | null): void;
     /** Adds a listener for one event, or for all. Returns what removes it. */
     on(listener: (frame: Frame) => void): () => void;

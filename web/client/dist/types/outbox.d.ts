@@ -35,8 +35,8 @@ export declare class Outbox {
     add(payload: unknown, options: SendOptions): Promise<Ack>;
     /** Reads what an earlier page left; once. */
     load(): Promise<void>;
-    /** The channel is joined on a new socket. */
-    opened(): Promise<void>;
+    /** The channel is joined. What is still to be read or cleared up holds the messages back. */
+    opened(): void;
     /** Nothing leaves until the channel is joined again. */
     pause(): void;
     /** The socket is gone. */
