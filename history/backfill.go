@@ -31,8 +31,8 @@ func (s *Store) LeaderNext(ctx context.Context, t protocol.Topic, shard int, aft
 	return e.pub, nil
 }
 
-// Moved tells the newest sequence of those channels of one shard that have one above after. through is the
-// sequence up to which the answer is complete, 0 when that is unknown.
+// Moved tells the newest sequence of those channels of one shard that have one above after; a pattern stands for
+// the channels below it. through is the sequence up to which the answer is complete, 0 when that is unknown.
 func (s *Store) Moved(ctx context.Context, shard int, topics []protocol.Topic, after uint64) (newest map[protocol.Topic]uint64, through uint64, err error) {
 	names := make(map[string]protocol.Topic, len(topics))
 	subjects := make([]string, 0, len(topics))
@@ -43,18 +43,27 @@ func (s *Store) Moved(ctx context.Context, shard int, topics []protocol.Topic, a
 	}
 	newest = map[protocol.Topic]uint64{}
 	through, err = s.moved(ctx, shard, subjects, after, func(name string, seq uint64) {
-		if t, ok := names[name]; ok && seq > newest[t] {
-			newest[t] = seq
+		t, ok := names[name]
+		if !ok {
+			server, c, err := subject.DecodeStored(name)
+			if err != nil {
+				return // not ours
+			}
+			t = protocol.Topic{Server: server, Channel: c}
 		}
+		newest[t] = max(newest[t], seq)
 	})
 	s.saw(shard, through)
 	return newest, through, err
 }
 
-func (s *Store) moved(ctx context.Context, shard int, subjects []string, after uint64, found func(string, uint64)) (uint64, error) {
+// maxRoom is how many messages one answer of multi_last may have.
+const maxRoom = 1024
+
+func (s *Store) moved(ctx context.Context, shard int, subjects []string, after uint64, found func(string, uint64)) (through uint64, err error) {
 	from := after + 1
 	for {
-		fin, err := s.batch(ctx, "moved", shard, query{MultiLast: subjects, Seq: from}, len(subjects), func(m *nats.Msg) {
+		fin, err := s.batch(ctx, "moved", shard, query{MultiLast: subjects, Seq: from}, maxRoom, func(m *nats.Msg) {
 			found(m.Header.Get(headerSubject), number(m.Header, headerSequence))
 		})
 		switch {
@@ -66,11 +75,33 @@ func (s *Store) moved(ctx context.Context, shard int, subjects []string, after u
 			}
 			b, err := s.moved(ctx, shard, subjects[half:], from-1, found)
 			return min(a, b), err
+		case errors.Is(err, errTooMany):
+			return s.movedOneByOne(ctx, shard, subjects[0], from, found)
 		case err != nil:
 			return 0, err
 		case fin.pending == 0 || fin.last < from:
 			return fin.upTo, nil
 		}
 		from = fin.last + 1 // cut off at pageBytes
+	}
+}
+
+// movedOneByOne reads every message of a filter that matches too many subjects to be asked for their newest.
+func (s *Store) movedOneByOne(ctx context.Context, shard int, filter string, from uint64, found func(string, uint64)) (through uint64, err error) {
+	for {
+		var n int
+		q := query{Next: filter, Seq: from, Batch: pageSize}
+		fin, err := s.batch(ctx, "moved", shard, q, pageSize, func(m *nats.Msg) {
+			n++
+			through = number(m.Header, headerSequence)
+			found(m.Header.Get(headerSubject), through)
+		})
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 || fin.pending == 0 {
+			return through, nil
+		}
+		from = through + 1
 	}
 }

@@ -34,6 +34,42 @@ func (s *Store) Purge(ctx context.Context, t protocol.Topic) error {
 	return nil
 }
 
+// PurgeIf removes everything of a channel, or of those channels a pattern covers, for which forget is true.
+func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(protocol.Channel) bool) error {
+	if !t.Channel.IsPattern() {
+		if !forget(t.Channel) {
+			return nil
+		}
+		return s.Purge(ctx, t)
+	}
+	for shard := range subject.Shards {
+		var channels []protocol.Channel
+		for offset := 0; ; {
+			state, err := s.infoOf(ctx, shard, subjectsRequest{Filter: subject.StoredIn(shard, t.Server, t.Channel), Offset: offset})
+			if err != nil {
+				return fmt.Errorf("purge: %w", err)
+			}
+			for name := range state.State.Subjects {
+				if _, c, err := subject.DecodeStored(name); err == nil && t.Channel.Covers(c) && forget(c) {
+					channels = append(channels, c)
+				}
+			}
+			if offset += len(state.State.Subjects); len(state.State.Subjects) < subjectsPage {
+				break
+			}
+		}
+		for _, c := range channels {
+			if err := s.Purge(ctx, protocol.Topic{Server: t.Server, Channel: c}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// subjectsPage is how many subjects an answer of STREAM.INFO has at most.
+const subjectsPage = 100_000
+
 // PurgeServer removes everything of a realtime server.
 func (s *Store) PurgeServer(ctx context.Context, server protocol.ServerID) error {
 	for shard := range subject.Shards {

@@ -171,18 +171,29 @@ func (e *apiError) err() error {
 type streamInfo struct {
 	Created time.Time `json:"created"`
 	State   struct {
-		FirstSeq   uint64 `json:"first_seq"`
-		LastSeq    uint64 `json:"last_seq"`
-		NumDeleted uint64 `json:"num_deleted"`
+		FirstSeq   uint64            `json:"first_seq"`
+		LastSeq    uint64            `json:"last_seq"`
+		NumDeleted uint64            `json:"num_deleted"`
+		Subjects   map[string]uint64 `json:"subjects"` // messages by subject, when asked for
 	} `json:"state"`
 }
 
 func (s *Store) info(ctx context.Context, shard int) (streamInfo, error) {
+	return s.infoOf(ctx, shard, nil)
+}
+
+// subjectsRequest asks for the subjects that match a filter, up to 100 000 from an offset on.
+type subjectsRequest struct {
+	Filter string `json:"subjects_filter"`
+	Offset int    `json:"offset,omitempty"`
+}
+
+func (s *Store) infoOf(ctx context.Context, shard int, body any) (streamInfo, error) {
 	var answer struct {
 		streamInfo
 		Error *apiError `json:"error"`
 	}
-	if err := s.api(ctx, "info", "STREAM.INFO", subject.Stream(shard), nil, &answer); err != nil {
+	if err := s.api(ctx, "info", "STREAM.INFO", subject.Stream(shard), body, &answer); err != nil {
 		return streamInfo{}, err
 	}
 	if answer.Error != nil {
