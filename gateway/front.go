@@ -95,7 +95,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 	if err := server.Shutdown(sctx); err != nil {
 		_ = server.Close()
 	}
-	close(f.plain.done)
+	_ = f.plain.Close()
 	if err := <-served; failed == nil && !errors.Is(err, http.ErrServerClosed) {
 		failed = err
 	}
@@ -213,7 +213,11 @@ func (h *handed) Accept() (net.Conn, error) {
 	}
 }
 
-func (h *handed) Close() error   { return nil }
+func (h *handed) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
 func (h *handed) Addr() net.Addr { return h.addr }
 
 // refusal is an answer to an upgrade that is not granted.

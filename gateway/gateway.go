@@ -17,8 +17,7 @@ import (
 	"fanfare/protocol"
 )
 
-// Options configure a Gateway. Ports that are nil: Triggers (rules with triggers are refused), Peers (no other
-// gateways). The others must be given.
+// Options configure a Gateway.
 type Options struct {
 	Node   protocol.NodeID
 	Limits protocol.Limits
@@ -34,6 +33,12 @@ type Options struct {
 	UpgradesPerSecond int // 0 = no limit
 	AllowedOrigins    []string
 
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+// Ports are the parts a gateway works with. Peers may be nil: there are no other gateways.
+type Ports struct {
 	Broker        Broker
 	History       History
 	Presence      Presence
@@ -41,9 +46,6 @@ type Options struct {
 	Triggers      Triggers
 	Peers         Peers
 	Settings      Settings
-
-	Registerer prometheus.Registerer
-	Logger     *slog.Logger
 }
 
 // Gateway ends sockets. Make one with New, serve it with a Front, stop it with Drain and Close.
@@ -87,8 +89,6 @@ type Gateway struct {
 func New(o Options) *Gateway {
 	g := &Gateway{
 		opts: o, log: o.Logger, metrics: newMetrics(o.Registerer),
-		broker: o.Broker, history: o.History, presence: o.Presence, auth: o.Authenticator, triggers: o.Triggers,
-		peers: o.Peers, settings: o.Settings,
 		byID: make(map[protocol.SessionID]*Session), addresses: make(map[string]int),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -100,8 +100,11 @@ func New(o Options) *Gateway {
 	return g
 }
 
-// Run keeps the sockets alive until ctx ends. Sockets are accepted while it runs (Ready).
-func (g *Gateway) Run(ctx context.Context) error {
+// Run accepts sockets from now on and keeps them alive until ctx ends; before it, they are answered 503. It is
+// called once.
+func (g *Gateway) Run(ctx context.Context, p Ports) error {
+	g.broker, g.history, g.presence, g.auth, g.triggers, g.peers, g.settings =
+		p.Broker, p.History, p.Presence, p.Authenticator, p.Triggers, p.Peers, p.Settings
 	g.ready.Store(true)
 	g.keepAlive(ctx)
 	return nil
@@ -227,16 +230,25 @@ func (g *Gateway) Disconnect(server protocol.ServerID, session protocol.SessionI
 	return len(list)
 }
 
-// Publish hands over a publication that did not come from a socket: an event of a back end. Its Origin, ID,
-// Accepted, Frame and Splice are filled in here.
+// Publish hands over a publication that did not come from a socket: an event of a back end. Its Kind, Origin,
+// Accepted, Frame and Splice, and an ID where there is none, are filled in here.
 func (g *Gateway) Publish(p *protocol.Publication, data []byte, stored bool, done func(protocol.Receipt, error)) {
+	g.PublishExpecting(p, data, func(p *protocol.Publication, done func(protocol.Receipt, error)) {
+		g.broker.Publish(p, stored, "", done)
+	}, done)
+}
+
+// PublishExpecting is Publish with another way to hand over.
+func (g *Gateway) PublishExpecting(p *protocol.Publication, data []byte,
+	publish func(*protocol.Publication, func(protocol.Receipt, error)), done func(protocol.Receipt, error),
+) {
 	p.Origin, p.Kind, p.Accepted = g.opts.Node, protocol.KindEvent, time.Now()
 	if p.ID == "" {
 		p.ID = g.nextID()
 	}
 	p.Frame, p.Splice = protocol.AppendEvent(make([]byte, 0, 192+len(data)), p.Channel, p.Audience, p.ID, data)
 	g.publishing.Add(1)
-	g.broker.Publish(p, stored, "", func(r protocol.Receipt, err error) {
+	publish(p, func(r protocol.Receipt, err error) {
 		g.publishing.Add(-1)
 		done(r, err)
 	})

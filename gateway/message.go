@@ -50,9 +50,12 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 	payload := r.Payload
 	if triggers := rule.Triggers; hasTrigger(triggers, onMessage) {
 		asked := time.Now()
-		out, rejected := gw.triggers.Message(gw.ctx, triggers, TriggerInput{
-			Server: s.server, Channel: channel, Session: s.id, Identity: identity, Authenticated: r.Authenticated, Payload: orNull(payload),
+		ctx, cancel := context.WithDeadline(gw.ctx, started.Add(messageTriggers))
+		out, rejected := gw.triggers.Message(ctx, triggers, TriggerInput{
+			Server: s.server, Channel: channel, Session: s.id, Identity: identity,
+			Authenticated: r.Authenticated, Recipient: protocol.SessionID(r.Socket), Payload: orNull(payload),
 		})
+		cancel()
 		gw.metrics.stage(stageTrigger, time.Since(asked))
 		if rejected != nil {
 			s.settle(channel, ref, protocol.Receipt{}, rejected)
@@ -82,6 +85,10 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 		gw.publishing.Add(-1)
 	})
 }
+
+// messageTriggers is how long the triggers of a message may take together: what is left of the publish deadline
+// must do for storing it.
+const messageTriggers = 8 * time.Second
 
 // private hands a private message to the gateway that holds the recipient. It is never stored.
 func (s *Session) private(p *protocol.Publication, rule *policy.Rule, ref string) {

@@ -50,8 +50,10 @@ type Range struct {
 	After    uint64
 	HasAfter bool
 	// UpTo leaves out what is newer than this offset; 0 = no bound.
-	UpTo  uint64
-	Since time.Time
+	UpTo uint64
+	// Window is how many the channel keeps: older ones are as if they were gone; 0 = all.
+	Window int
+	Since  time.Time
 	// Authenticated: the reader may see authenticated-only publications.
 	Authenticated bool
 }
@@ -104,7 +106,8 @@ type TriggerInput struct {
 	Channel       protocol.Channel
 	Session       protocol.SessionID
 	Identity      *protocol.Identity
-	Authenticated bool // options.authenticated as sent
+	Authenticated bool               // options.authenticated as sent
+	Recipient     protocol.SessionID // options.socketId as sent
 	Payload       json.RawMessage
 }
 

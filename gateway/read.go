@@ -35,7 +35,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 			return pubs, more, nil
 		}
 	}
-	r := Range{Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Authenticated: identity.Authenticated}
+	r := Range{Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History, Authenticated: identity.Authenticated}
 	page, err := t.hub.reads.do(ctx, t.hub.gw.history, t.key, r)
 	if err != nil {
 		return nil, false, err

@@ -1,0 +1,57 @@
+package node
+
+import (
+	"net/http"
+	"strings"
+
+	"fanfare/internal/api"
+	webclient "fanfare/web/client"
+)
+
+// serveHTTP is every request that is not a socket; before the node is ready only an answer that says so.
+func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := n.http.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "2")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"code":"starting","message":"This gateway is starting. Try again."}` + "\n"))
+}
+
+// mountHTTP says what lives where on the public listener (design.md 2.3).
+func (n *Node) mountHTTP() error {
+	var keys []string
+	for _, k := range n.cfg.APIKeys {
+		text := k.Key.Reveal()
+		if k.Scope != "" {
+			text += ":" + string(k.Scope)
+		}
+		keys = append(keys, text)
+	}
+	l := n.cfg.Limits
+	var err error
+	n.api, err = api.New(api.Options{
+		Settings: n.settings, Backend: &backend{n}, AdminToken: n.cfg.AdminToken.Reveal(), APIKeys: keys,
+		Limits: api.Limits{MessageBytes: l.MessageBytes, JSONDepth: l.JSONDepth, ChannelBytes: l.ChannelBytes,
+			ChannelSegments: l.ChannelSegments, HistoryFrames: l.HistoryFrames},
+		Registerer: n.reg, Logger: n.log,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // names the key
+	}
+	client := webclient.Handler()
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasPrefix(path, "/rt/"):
+			n.gateway.ServeHTTP(w, r)
+		case path == "/client.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			client.ServeHTTP(w, r)
+		default:
+			n.api.ServeHTTP(w, r)
+		}
+	})
+	n.http.Store(&h)
+	return nil
+}

@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"fanfare/internal/policy"
+	"fanfare/protocol"
+)
+
+// demoSettings gives a fresh `fanfare dev` a realtime server to try things on. Settings that somebody has
+// touched stay as they are.
+func (n *Node) demoSettings(ctx context.Context) error {
+	if err := n.settings.Load(ctx); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if n.settings.Current().ByHash("demo") != nil {
+		return nil
+	}
+	rule := func(pattern string, wildcard bool) policy.Rule {
+		return policy.Rule{
+			Pattern: pattern, Wildcard: wildcard, Description: "Demo: everybody may do everything", Enabled: true,
+			AnonymousClients: true, Presence: true, ClientPublicMessaging: true, ClientPrivateMessaging: true,
+			History: 100, PatternJoin: policy.PatternJoinAnyone,
+		}
+	}
+	_, err := n.settings.Update(ctx, 1, 0, func(s *policy.Server) error {
+		if s.Enabled || len(s.Channels) > 0 {
+			return nil
+		}
+		s.Name, s.Enabled, s.Hash = "Demo", true, "demo"
+		s.Channels = []policy.Rule{rule("room1", false), rule("chat", true)}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("demo settings: %w", err)
+	}
+	return nil
+}
+
+// purgeTimeout bounds the clearing of histories after a change of settings.
+const purgeTimeout = 30 * time.Second
+
+// purgeForgotten clears the history of channels whose rule keeps none any more, or is gone (design.md 3). Every
+// gateway does it; doing it twice does no harm.
+func (n *Node) purgeForgotten(old, now *policy.Book) {
+	for _, was := range old.Servers() {
+		is := now.ByID(was.ID)
+		for i := range was.Channels {
+			rule := &was.Channels[i]
+			if rule.History == 0 {
+				continue
+			}
+			if is != nil {
+				if kept := is.RuleByID(rule.ID); kept != nil && kept.History > 0 && kept.Target() == rule.Target() {
+					continue
+				}
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), purgeTimeout)
+			err := n.history.PurgeIf(ctx, protocol.Topic{Server: was.ID, Channel: rule.Target()}, func(c protocol.Channel) bool {
+				if is == nil {
+					return true
+				}
+				left := is.Rule(c)
+				return left == nil || left.History == 0
+			})
+			cancel()
+			if err != nil {
+				n.log.Error("history of a rule that keeps none any more cannot be cleared", "err", err)
+			}
+		}
+	}
+}
