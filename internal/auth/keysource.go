@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -236,6 +237,9 @@ func (s *keySource) fetch(ctx context.Context) (fresh time.Duration, err error) 
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	resp, err := s.client.Do(req)
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		err = wrapped.Err // without the address, which may hold a secret
+	}
 	if err != nil {
 		return 0, fmt.Errorf("fetch keys: %w", err)
 	}

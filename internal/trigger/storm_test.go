@@ -41,21 +41,22 @@ func TestJoinStorm(t *testing.T) {
 	}
 	wait.Wait()
 	took := time.Since(start)
-	if refused.Load() != 1000 || took > 5*time.Second {
+	if refused.Load() != 1000 || took > 10*time.Second {
 		t.Errorf("%d refused in %v", refused.Load(), took)
 	}
-	if slowest > time.Second {
+	if slowest >= trigger.DefaultTimeout { // some milliseconds; much more on a busy machine
 		t.Errorf("the other endpoint took up to %v", slowest)
 	}
 
+	before := f.counter(t, "join", "breaker_open")
 	begin := time.Now()
 	for range 1000 {
 		if v, _ := f.Join(t.Context(), one(down), input("null")); v != trigger.Failed {
 			t.Fatal(v)
 		}
 	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("with an open breaker 1000 joins took %v", took)
+	if n := f.counter(t, "join", "breaker_open") - before; n < 995 { // but for trials after a pause
+		t.Errorf("the breaker refused %v of 1000", n)
 	}
 	t.Logf("storm refused in %v, other endpoint at most %v, 1000 more in %v", took, slowest, time.Since(begin))
 }
