@@ -74,7 +74,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		frames:       vec("frames_received_total", "Frames received, by action.", "action"),
 		joins:        vec("joins_total", "Joins, by outcome.", "outcome"),
 		dropped:      vec("frames_dropped_total", "Inbound frames refused, by reason.", "reason"),
-		presences:    vec("presence_changes_total", "Presence changes of sockets of this gateway, by action.", "action"),
+		presences:    vec("members_changed_total", "Presence changes of sockets of this gateway, by action.", "action"),
 		bytesIn:      counter("received_bytes_total", "Bytes of frames received."),
 		bytesOut:     counter("sent_bytes_total", "Bytes of batches sent, counted once for each member."),
 		publications: counter("publications_total", "Publications fanned out by this gateway."),
