@@ -29,6 +29,7 @@ type Directory struct {
 	running  atomic.Bool
 	handover atomic.Int64 // grace of leaves, nanoseconds
 	going    atomic.Bool
+	ended    atomic.Bool // Drain has succeeded
 
 	gwMu   sync.Mutex
 	gw     string // token we write under; empty without a lease
@@ -186,12 +187,15 @@ func (d *Directory) bound(ctx context.Context) (context.Context, context.CancelF
 
 // Ready waits until the lease is held and the other gateways are known.
 func (d *Directory) Ready(ctx context.Context) error {
+	if d.life.Err() != nil {
+		return ErrStopped
+	}
 	for _, c := range []chan struct{}{d.held, d.known} {
 		select {
 		case <-c:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-d.done:
+		case <-d.life.Done():
 			return ErrStopped
 		}
 	}

@@ -17,7 +17,7 @@ func TestJoinUpdateLeaveReachTheOtherGateway(t *testing.T) {
 	topic := room("chat/sports")
 	s1, s2, s3 := a.session(), a.session(), a.session()
 	a.Put(topic, s1, entryOf(s1, 0, 0, "here first"))
-	natstest.Eventually(t, "the entry to be stored", func() bool { return a.roster.settled(t.Context()) == nil })
+	a.flushed()
 
 	r := b.watch(topic)
 	if got := r.list(); len(got) != 1 {
@@ -41,7 +41,7 @@ func TestJoinUpdateLeaveReachTheOtherGateway(t *testing.T) {
 	}
 	r.watch.Stop()
 	a.Delete(topic, s2)
-	natstest.Eventually(t, "the leave to be stored", func() bool { return a.roster.settled(t.Context()) == nil })
+	a.flushed()
 	if r.count(Leave) != 1 {
 		t.Fatal("a change was told after Stop")
 	}
@@ -87,7 +87,7 @@ func TestPatternSeesEverythingBelowItInAllShards(t *testing.T) {
 	}
 	put("chat")
 	put("other/a")
-	natstest.Eventually(t, "the entries to be stored", func() bool { return a.roster.settled(t.Context()) == nil })
+	a.flushed()
 	r := b.watch(room("chat/*"))
 	r.sees(before...)
 	all = append(all, before...)
@@ -142,9 +142,7 @@ func TestSoloRemovesWhatAnEarlierRunLeft(t *testing.T) {
 	a := start(t, "aa", urls)
 	s := a.session()
 	a.Put(room("room1"), s, []byte("ghost"))
-	if err := a.roster.settled(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	a.flushed()
 	a.kill()
 	b := start(t, "bb", urls, func(o *Options) { o.Solo = true })
 	if n := b.Nodes(); len(n) != 1 {
@@ -180,7 +178,7 @@ func TestCallsEndWithTheDirectory(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	nc := connect(t, single(t)...)
+	nc, _ := connect(t, single(t)...)
 	for name, o := range map[string]Options{
 		"no connection": {Node: "abcdefgh"},
 		"no node":       {Conn: nc},

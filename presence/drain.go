@@ -28,6 +28,9 @@ func (d *Directory) Drain(ctx context.Context, grace time.Duration) error {
 	if err := d.roster.settled(ctx); err != nil {
 		return fmt.Errorf("drain presence: %w", err)
 	}
+	if d.ended.Load() {
+		return nil
+	}
 	ask := drained{grace: grace, done: make(chan error, 1)}
 	for {
 		select {
@@ -40,6 +43,7 @@ func (d *Directory) Drain(ctx context.Context, grace time.Duration) error {
 		select {
 		case err := <-ask.done:
 			if err == nil {
+				d.ended.Store(true)
 				return nil
 			}
 			d.o.Logger.Debug("lease not given up yet", "err", err)

@@ -2,18 +2,22 @@ package presence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"fanfare/internal/natstest"
 	"fanfare/protocol"
@@ -37,12 +41,13 @@ type node struct {
 	*Directory
 	t    testing.TB
 	nc   *nats.Conn
+	link *link
 	stop context.CancelFunc
 	err  chan error
 }
 
 // connect opens a connection as gateways have it.
-func connect(t testing.TB, urls ...string) *nats.Conn {
+func connect(t testing.TB, urls ...string) (*nats.Conn, *link) {
 	t.Helper()
 	o := nats.GetDefaultOptions()
 	o.Servers = urls
@@ -52,18 +57,52 @@ func connect(t testing.TB, urls ...string) *nats.Conn {
 	o.PingInterval = time.Second
 	o.ReconnectBufSize = -1
 	o.RetryOnFailedConnect = true
-	o.IgnoreAuthErrorAbort = true
+	l := &link{}
+	o.CustomDialer = l
 	nc, err := o.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	return nc
+	return nc, l
 }
 
-// nodeID makes an id; ids begin with the name so that tests can order them.
-func nodeID(name string) protocol.NodeID {
-	return protocol.NodeID(fmt.Sprintf("%-4.4s%04x", name, rand.N(1<<16)))
+// link is the network between a gateway and the broker.
+type link struct {
+	mu    sync.Mutex
+	isCut bool
+	conns []net.Conn
+}
+
+var errCut = errors.New("link is cut")
+
+func (l *link) Dial(network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isCut {
+		return nil, errCut
+	}
+	c, err := net.Dial(network, address)
+	if err == nil {
+		l.conns = append(l.conns, c)
+	}
+	return c, err
+}
+
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isCut = true
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+	l.conns = nil
+}
+
+func (l *link) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isCut = false
 }
 
 // start runs a gateway over its own connection and waits until it is ready.
@@ -77,7 +116,7 @@ func start(t testing.TB, name string, urls []string, change ...func(*Options)) *
 
 func prepare(t testing.TB, name string, urls []string, change ...func(*Options)) *node {
 	t.Helper()
-	nc := connect(t, urls...)
+	nc, l := connect(t, urls...)
 	id := protocol.NodeID(fmt.Sprintf("%s%0*x", name, protocol.NodeIDLen-len(name), rand.N(1<<12)))
 	o := Options{Conn: nc, Node: id, Addr: name, Logger: logger(t).With("at", name)}
 	quick(&o)
@@ -88,7 +127,7 @@ func prepare(t testing.TB, name string, urls []string, change ...func(*Options))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{Directory: d, t: t, nc: nc, err: make(chan error, 1)}
+	return &node{Directory: d, t: t, nc: nc, link: l, err: make(chan error, 1)}
 }
 
 func (n *node) run() {
@@ -202,7 +241,7 @@ func (r *recorder) kinds() (s []string) {
 // sees waits until the recorder has exactly these sessions.
 func (r *recorder) sees(want ...protocol.SessionID) {
 	r.t.Helper()
-	slices.Sort(want)
+	want = slices.Sorted(slices.Values(want))
 	var have []protocol.SessionID
 	natstestEventually(r.t, func() bool {
 		have = have[:0]
@@ -227,7 +266,9 @@ func natstestEventually(t testing.TB, ok func() bool, what func() string) {
 	}
 }
 
-func room(name string) protocol.Topic { return protocol.Topic{Server: 1, Channel: protocol.Channel(name)} }
+func room(name string) protocol.Topic {
+	return protocol.Topic{Server: 1, Channel: protocol.Channel(name)}
+}
 
 // entryOf is a client object.
 func entryOf(s protocol.SessionID, dbo, row int, data string) []byte {
@@ -243,3 +284,40 @@ func logger(testing.TB) *slog.Logger {
 }
 
 func single(t testing.TB) []string { return []string{natstest.Single(t).URL()} }
+
+// stored is what the buckets hold: session by key, read by the leader's list.
+func (n *node) stored() (keys []string) {
+	n.t.Helper()
+	for shard := range n.o.Shards {
+		js, err := jetstream.New(n.nc)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		s, err := js.Stream(n.t.Context(), stream(shard))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		i, err := s.Info(n.t.Context(), jetstream.WithSubjectFilter(bucketPrefix(shard)+">"))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for k := range i.State.Subjects {
+			k = strings.TrimPrefix(k, bucketPrefix(shard))
+			if _, err := parseKey(k); err == nil {
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// flushed waits until the bucket has everything of the gateway.
+func (n *node) flushed() {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.roster.settled(ctx); err != nil {
+		n.t.Fatal(err)
+	}
+}

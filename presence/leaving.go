@@ -46,6 +46,10 @@ func (l *loop) leaveLater(v *view, e *entry, r record, read bool) {
 		x.at = at
 	}
 	if u, ok := userOf(e.value); ok {
+		if !read && l.arrivedAlready(v, u) {
+			l.remove(v, e)
+			return
+		}
 		x.user = u
 		if v.leaving == nil {
 			v.leaving = make(map[user][]leaver)
@@ -77,11 +81,17 @@ func (l *loop) leaveDue(now time.Time) {
 			x.v.leaving[x.user] = list[:n]
 		}
 	}
+	for len(l.arrivals) > 0 && now.Sub(l.arrivals[0].at) > arrivalLasts {
+		a := l.arrivals[0]
+		l.arrivals[0] = arrival{}
+		l.arrivals = l.arrivals[1:]
+		a.v.arrived.take(a.user)
+	}
 }
 
 // cameBack lets one leaving entry of the same user go, now that a new one has joined.
 func (l *loop) cameBack(v *view, value []byte) {
-	if len(v.leaving) == 0 {
+	if len(v.leaving) == 0 && !l.going {
 		return
 	}
 	u, ok := userOf(value)
@@ -93,11 +103,53 @@ func (l *loop) cameBack(v *view, value []byte) {
 		list = list[1:]
 		v.leaving[u] = list
 		if x.stands() {
+			if len(list) == 0 {
+				delete(v.leaving, u)
+			}
 			l.remove(v, x.e)
-			break
+			return
 		}
 	}
-	if len(v.leaving[u]) == 0 {
-		delete(v.leaving, u)
+	delete(v.leaving, u)
+	if l.going && v.ready && len(l.arrivals) < maxArrivals {
+		v.arrived.put(u)
+		l.arrivals = append(l.arrivals, arrival{v, u, time.Now()})
 	}
+}
+
+// arrival is a new entry of a user that came while a gateway drains, and took no leaving entry's place: the
+// leave may have been stored later than the join.
+type arrival struct {
+	v    *view
+	user user
+	at   time.Time
+}
+
+// How long an arrival may be ahead of the leave, and how many are remembered.
+const (
+	arrivalLasts = 3 * time.Second
+	maxArrivals  = 100_000
+)
+
+// arrivedAlready takes an arrival of the user.
+func (l *loop) arrivedAlready(v *view, u user) bool { return v.arrived.take(u) }
+
+// tally counts users.
+type tally map[user]int
+
+func (t *tally) put(u user) {
+	if *t == nil {
+		*t = make(tally)
+	}
+	(*t)[u]++
+}
+
+func (t tally) take(u user) bool {
+	n := t[u]
+	if n <= 1 {
+		delete(t, u)
+	} else {
+		t[u] = n - 1
+	}
+	return n > 0
 }

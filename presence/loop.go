@@ -27,6 +27,8 @@ type loop struct {
 	touched  []*view // views with changes to tell
 	remote   int     // entries kept
 	leavers  leavers
+	arrivals []arrival
+	going    bool // some gateway drains
 	graves   []grave
 	redos    []*view // views that wait for a redo
 	redoing  int

@@ -60,6 +60,7 @@ func (l *loop) beat(m *nats.Msg) {
 		return
 	}
 	p.card = c
+	l.going = l.going || c.Going
 	l.alive(p, now)
 }
 
@@ -354,11 +355,13 @@ func (l *loop) loaded(records []record) {
 // gateway with the lowest id.
 func (l *loop) publish() {
 	nodes := make(map[protocol.NodeID]*peer, len(l.peers))
+	l.going = false
 	janitor := l.d.current() != ""
 	for _, p := range l.peers {
 		if p.ours {
 			continue
 		}
+		l.going = l.going || p.card.Going && p.shown()
 		if _, listed := p.info(); listed {
 			if other := nodes[p.node]; other == nil || other.gen < p.gen {
 				nodes[p.node] = p

@@ -25,6 +25,7 @@ type view struct {
 	entries map[string]*entry // by key, tombstones included
 	members map[memberID]*member
 	leaving map[user][]leaver // entries that go when their user has come back
+	arrived tally             // users who came while a gateway drains, and may have a leave to come
 	maxSeq  []uint64          // by shard
 	changes []Change          // not told yet
 	dropped int               // messages lost by the subscription, as last seen
