@@ -48,3 +48,14 @@ export function code(expected) {
     return true;
   };
 }
+
+/** Settles when the client reaches the state, however shortly. */
+export function reached(client, state) {
+  return new Promise((done) => {
+    const off = client.on("status", (status) => {
+      if (status.state !== state) return;
+      off();
+      done();
+    });
+  });
+}

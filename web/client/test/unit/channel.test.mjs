@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeServer } from "../fake.mjs";
-import { code, connect, record, until } from "../tools.mjs";
+import { code, connect, reached, record, until } from "../tools.mjs";
 
 let server, clients;
 beforeEach(async () => {
@@ -210,8 +210,9 @@ test("closing the last channel and opening another at once works, on one socket"
 
 test("a channel made while connecting does not throw and is joined", async () => {
   const fanfare = client();
+  const connecting = reached(fanfare, "connecting");
   fanfare.channel("a").open();
-  await until(() => fanfare.status.state === "connecting");
+  await connecting;
   const late = fanfare.channel("late", { presence: true });
   late.open();
   late.send(1);

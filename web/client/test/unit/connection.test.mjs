@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeServer } from "../fake.mjs";
 import { Proxy } from "../proxy.mjs";
-import { code, connect, record, until } from "../tools.mjs";
+import { code, connect, reached, record, until } from "../tools.mjs";
 
 let server, clients, closers;
 beforeEach(async () => {
@@ -170,8 +170,9 @@ test("resume brings what was missed, in order, before what is live; nothing twic
   await room.open();
   await room.send("seen");
   server.onUpgrade = () => 503;
+  const waiting = reached(fanfare, "waiting");
   each((session) => session.ws.terminate());
-  await until(() => fanfare.status.state === "waiting");
+  await waiting;
   for (let n = 0; n < 5; n++) server.publish("room", { action: "message", client: null, payload: n });
   server.onUpgrade = () => undefined;
   await until(() => got.length === 6);
@@ -276,7 +277,7 @@ test("closing while connecting, and in listeners, leaves nothing behind", async 
   const fanfare = client();
   fanfare.channel("room").open();
   fanfare.close();
-  const connecting = new Promise((done) => fanfare.on("status", ({ state }) => state === "connecting" && done()));
+  const connecting = reached(fanfare, "connecting");
   fanfare.channel("room").open();
   await connecting;
   fanfare.close();
@@ -311,8 +312,9 @@ test("an attempt to connect that hangs is given up", async () => {
   proxy.delay = 100_000;
   const fanfare = client({ timeout: 50 }, `ws://127.0.0.1:${proxy.port}/rt/demo`);
   const room = fanfare.channel("room");
+  const waiting = reached(fanfare, "waiting");
   const opening = room.open();
-  await until(() => fanfare.status.state === "waiting");
+  await waiting;
   proxy.delay = 0;
   await opening;
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeServer } from "../fake.mjs";
-import { MemoryStore, code, connect, record, until } from "../tools.mjs";
+import { MemoryStore, code, connect, reached, record, until } from "../tools.mjs";
 
 let server, clients;
 beforeEach(async () => {
@@ -56,8 +56,9 @@ test("messages of a disconnected time arrive once, in order", async () => {
   const sizes = record(room, "queue");
   await room.open();
   server.onUpgrade = () => 503;
+  const waiting = reached(fanfare, "waiting");
   drop();
-  await until(() => fanfare.status.state === "waiting");
+  await waiting;
   const sent = Array.from({ length: 50 }, (_, n) => room.send(n));
   assert.equal(room.pending().length, 50);
   server.onUpgrade = () => undefined;
