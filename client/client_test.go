@@ -206,6 +206,7 @@ func TestDialHonoursRetryAfter(t *testing.T) {
 		if d := time.Since(began); d < time.Minute || d > 160*time.Second {
 			t.Errorf("back after %v", d)
 		}
+		synctest.Wait()
 		if !c.Connected() {
 			t.Error("not connected")
 		}

@@ -150,8 +150,8 @@ func (c *Client) down(err error) {
 			call.done <- answer{err: err}
 		}
 		ch.histories, ch.expect, ch.due = nil, 0, time.Time{}
-		if ch.live {
-			ch.live = false
+		if ch.live || ch.cause != "" { // it was joined, perhaps being resumed
+			ch.live, ch.cause = false, ""
 			ch.pushLocked(item{event: &Disconnected{Err: err}})
 		}
 	}

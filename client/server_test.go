@@ -30,6 +30,7 @@ type server struct {
 	refuse func(http.ResponseWriter, *http.Request) bool
 	http   *http.Server
 	closed chan struct{}
+	once   sync.Once
 }
 
 // newServer starts a server that ends with the test.
@@ -42,7 +43,6 @@ func newServer(t *testing.T) *server {
 		_ = s.http.Serve(s)
 	}()
 	t.Cleanup(func() {
-		close(s.closed)
 		_ = s.http.Close()
 		<-done
 	})
@@ -84,7 +84,12 @@ func (s *server) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-func (s *server) Close() error   { return nil }
+
+func (s *server) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
 func (s *server) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
 
 func (s *server) dial(ctx context.Context, _, _ string) (net.Conn, error) {
