@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,12 +181,12 @@ func TestEndsForGood(t *testing.T) {
 func TestDialHonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
-		left := 2
+		var left atomic.Int32
+		left.Store(2)
 		s.refuse = func(w http.ResponseWriter, _ *http.Request) bool {
-			if left == 0 {
+			if left.Add(-1) < 0 {
 				return false
 			}
-			left--
 			w.Header().Set("Retry-After", "60")
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return true
@@ -195,13 +196,13 @@ func TestDialHonoursRetryAfter(t *testing.T) {
 		if d := time.Since(began); d < 2*time.Minute || d > 151*time.Second {
 			t.Errorf("connected after %v", d)
 		}
-		left = 100
+		left.Store(100)
 		p := s.accept()
 		began = time.Now()
 		go p.close(websocket.StatusServiceRestart)
 		synctest.Wait()
 		time.Sleep(70 * time.Second) //nolint:forbidigo // fake time
-		left = 0
+		left.Store(0)
 		s.accept()
 		if d := time.Since(began); d < time.Minute || d > 160*time.Second {
 			t.Errorf("back after %v", d)
@@ -210,7 +211,7 @@ func TestDialHonoursRetryAfter(t *testing.T) {
 		if !c.Connected() {
 			t.Error("not connected")
 		}
-		left = 100
+		left.Store(100)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, err := s.dialClient(ctx, client.Options{})
