@@ -3,9 +3,12 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanfare/protocol"
@@ -18,20 +21,21 @@ import (
 // the goroutines of local senders too.
 type Sink interface {
 	// Reset says where the topic's stored sequence stands: everything behind pos will be delivered. It comes
-	// before the first Deliver of a stored publication, and again when the stream was recreated.
+	// before the first Deliver, and again, after a Gap, when the stream was recreated or went backwards.
 	Reset(pos protocol.Position)
 	Deliver(p *protocol.Publication)
 	// Gap says that the stored publications of a channel after offset from up to to are lost for this node.
 	Gap(channel protocol.Channel, from, to uint64)
 }
 
-// Backfill reads what the live path has missed. Implemented by history.Store.
+// Backfill reads what the live path has missed. Implemented by history.Store. A publication without a Kind
+// stands for a stored message that nobody can read.
 type Backfill interface {
 	// Epoch of a shard as last seen; no I/O.
 	Epoch(shard int) string
 	// Refresh looks at a shard's stream at its leader: the epoch, and its last sequence.
 	Refresh(ctx context.Context, shard int) (epoch string, last uint64, err error)
-	// Position of a topic's end: nothing stored at or before it is missing from what was stored then.
+	// Position of a topic's end. Whatever is stored later comes behind it; it may be behind the truth.
 	Position(ctx context.Context, t protocol.Topic) (protocol.Position, error)
 	// After reads publications of a topic in one shard with a sequence above after, oldest first. It may be
 	// answered by a replica that lags behind. more: there are more than max.
@@ -39,8 +43,8 @@ type Backfill interface {
 	// LeaderNext is the first publication of a topic in one shard with a sequence above after, as the stream's
 	// leader knows it; nil when there is none.
 	LeaderNext(ctx context.Context, t protocol.Topic, shard int, after uint64) (*protocol.Publication, error)
-	// Moved tells the newest sequence of those channels of one shard that have one above after. through is the
-	// sequence up to which the answer is complete, 0 when that is unknown.
+	// Moved tells the newest sequence of those channels of one shard that have one above after; a pattern stands
+	// for the channels below it. through is the sequence up to which the answer is complete, 0 when unknown.
 	Moved(ctx context.Context, shard int, topics []protocol.Topic, after uint64) (newest map[protocol.Topic]uint64, through uint64, err error)
 }
 
@@ -48,63 +52,113 @@ type Backfill interface {
 type Options struct {
 	Client   *Client
 	Node     protocol.NodeID
-	Solo     bool // the broker is embedded and no other gateway can exist: core publishes are skipped
+	Solo     bool // the broker is embedded and no other gateway can exist: unstored publications stay here
 	Backfill Backfill
 	// Registerer and Logger may be nil.
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
 
-	MaxInFlight      int           // stored publications under way; default 8192
-	MaxInFlightBytes int           // default 64 MiB
-	Deadline         time.Duration // of a stored publication; default 12 s
-	SweepInterval    time.Duration // longest time between two sweeps of a channel; default 30 s
+	MaxInFlight      int           // stored publications under way, and unstored ones waiting to be sent; default 8192
+	MaxInFlightBytes int           // their size; default 64 MiB
+	Deadline         time.Duration // of a stored publication; default 12 s, longer than an election
+	SweepInterval    time.Duration // longest time between two checks of a channel; default 30 s
 }
 
 // Broker carries publications between gateways.
-type Broker struct{}
+type Broker struct {
+	o        Options
+	log      *slog.Logger
+	metrics  *metrics
+	interest *interest
+	sender   *sender
+	repairs  *repairs
+	sweeper  *sweeper
+	rpc      *rpc
+	live     []*liveConn
+
+	dropForTest func(*nats.Msg) bool // set before Run
+}
 
 // New builds a Broker; Run starts it.
-func New(o Options) (*Broker, error) { return nil, errors.ErrUnsupported }
-
-// Run works until ctx ends and waits for its goroutines.
-func (b *Broker) Run(ctx context.Context) error { return errors.ErrUnsupported }
-
-// Attach opens the node's interest in a topic and returns when it is live.
-func (b *Broker) Attach(ctx context.Context, t protocol.Topic, stored bool, sink Sink) (*Feed, error) {
-	return nil, errors.ErrUnsupported
+func New(o Options) (*Broker, error) {
+	if o.Client == nil || o.Backfill == nil || len(o.Node) != protocol.NodeIDLen {
+		return nil, errors.New("broker: client, backfill and node must be set")
+	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = 8192
+	}
+	if o.MaxInFlightBytes <= 0 {
+		o.MaxInFlightBytes = 64 << 20
+	}
+	if o.Deadline <= 0 {
+		o.Deadline = 12 * time.Second
+	}
+	if o.SweepInterval <= 0 {
+		o.SweepInterval = 30 * time.Second
+	}
+	b := &Broker{o: o, log: orDiscard(o.Logger), interest: newInterest()}
+	b.sender = newSender(b)
+	b.repairs = &repairs{b: b}
+	b.sweeper = newSweeper(b)
+	b.rpc = newRPC(b)
+	for _, nc := range o.Client.Live() {
+		b.live = append(b.live, &liveConn{nc: nc, in: make(chan *nats.Msg, liveQueue)})
+	}
+	m, err := newMetrics(b, o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("broker metrics: %w", err)
+	}
+	b.metrics = m
+	o.Client.OnReconnect(b.reconnected)
+	o.Client.onSlow(b.slow)
+	return b, nil
 }
 
-// Publish hands over a publication and never blocks; done is called exactly once.
-func (b *Broker) Publish(p *protocol.Publication, stored bool, lane protocol.SessionID, done func(protocol.Receipt, error)) {
-	done(protocol.Receipt{}, errors.ErrUnsupported)
+// Run dispatches, publishes, repairs and sweeps until ctx ends, and waits for its goroutines. What is under way
+// then is answered with an error: Flush first.
+func (b *Broker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group sync.WaitGroup
+	defer group.Wait()
+	failed := make(chan error, 2)
+	for _, part := range []func(context.Context) error{b.sender.run, b.rpc.run} {
+		group.Go(func() {
+			if err := part(ctx); err != nil {
+				failed <- err
+			}
+		})
+	}
+	for _, l := range b.live {
+		group.Go(func() { b.dispatch(ctx, l) })
+	}
+	group.Go(func() { b.repairs.run(ctx) })
+	group.Go(func() { b.sweeper.run(ctx) })
+	defer b.interest.closeAll()
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
 }
 
-// PublishExpecting stores p only if the newest stored offset of its channel is expect (0: nothing stored).
-func (b *Broker) PublishExpecting(p *protocol.Publication, lane protocol.SessionID, expect uint64, done func(protocol.Receipt, error)) {
-	done(protocol.Receipt{}, errors.ErrUnsupported)
+// Flush waits until no publication is under way.
+func (b *Broker) Flush(ctx context.Context) error { return b.sender.flush(ctx) }
+
+// reconnected is called when lost connections are back: anything may have been missed.
+func (b *Broker) reconnected() {
+	b.metrics.reconnects.Inc()
+	b.sender.kick()
+	b.sweeper.suspectAll(0, time.Second, 3*time.Second)
 }
 
-// Flush waits until no stored publication is under way.
-func (b *Broker) Flush(ctx context.Context) error { return errors.ErrUnsupported }
-
-// Feed is the node's interest in one topic.
-type Feed struct{}
-
-// SetStored says that the topic has history now, or no more.
-func (f *Feed) SetStored(ctx context.Context, stored bool) error { return errors.ErrUnsupported }
-
-// Detach ends the interest; afterwards the sink is called no more, but for calls under way.
-func (f *Feed) Detach() {}
-
-// Request asks one gateway.
-func (b *Broker) Request(ctx context.Context, node protocol.NodeID, verb string, payload []byte) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+// slow is called when nats.go began to drop messages of a subscription because a dispatcher lagged.
+func (b *Broker) slow(sub *nats.Subscription) {
+	if sub == nil || b.interest.subject(sub.Subject) == nil {
+		return
+	}
+	b.metrics.dropped.WithLabelValues("slow_consumer").Inc()
+	b.sweeper.suspectAll(200*time.Millisecond, time.Second, 3*time.Second)
 }
-
-// RequestAll asks every gateway, this one included, and waits for the expected ones until ctx ends.
-func (b *Broker) RequestAll(ctx context.Context, verb string, payload []byte, expect []protocol.NodeID) (map[protocol.NodeID][]byte, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Handle answers requests of other gateways. To be called before Run.
-func (b *Broker) Handle(verb string, h func(ctx context.Context, payload []byte) ([]byte, error)) {}
