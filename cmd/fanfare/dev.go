@@ -62,22 +62,19 @@ func makeUpSecrets(c *config.Config) {
 	}
 }
 
-// waitListening tells the address of r once it has one. A node has no event for that, and nothing else would use
-// one: the only other place that waits for it is a test.
-func waitListening(ctx context.Context, r runner, listening chan<- string) {
+// waitReady tells the address of r once clients can use it. It asks again and again: a node has no event for that,
+// and nothing but a person at a terminal waits for it.
+func waitReady(ctx context.Context, r runner, ready chan<- string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if addr := r.Addr(); addr != "" {
-			listening <- addr
-			return
-		}
+	for !r.Ready() {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+	ready <- r.Addr()
 }
 
 // banner says where to go.

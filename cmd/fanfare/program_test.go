@@ -202,6 +202,8 @@ func (f *fake) Addr() string {
 	return addr
 }
 
+func (f *fake) Ready() bool { return f.Addr() != "" }
+
 func TestSignals(t *testing.T) {
 	boom := errors.New("boom")
 	tests := []struct {
@@ -213,9 +215,9 @@ func TestSignals(t *testing.T) {
 	}{
 		{name: "drain", node: fake{drain: 30 * time.Second}, signals: []time.Duration{time.Minute}, after: 90 * time.Second},
 		{name: "second signal", node: fake{drain: 30 * time.Second}, signals: []time.Duration{time.Minute, time.Second}, err: errSecondSignal, after: 61 * time.Second},
+		{name: "twice at once", node: fake{drain: 30 * time.Second}, signals: []time.Duration{time.Minute, sameSignal / 2}, after: 90 * time.Second},
 		{name: "drain fails", node: fake{err: boom}, signals: []time.Duration{time.Minute}, err: boom, after: time.Minute},
 		{name: "start fails", node: fake{err: boom, fail: true}, err: boom},
-		{name: "cancelled is no error", node: fake{err: fmt.Errorf("wrapped: %w", context.Canceled)}, signals: []time.Duration{time.Minute}, after: time.Minute},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

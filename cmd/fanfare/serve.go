@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,38 +52,43 @@ func (p *program) build(cfg config.Config, log *slog.Logger, dev bool) (*node.No
 type runner interface {
 	Run(ctx context.Context) error
 	Addr() string
+	Ready() bool
 }
 
 // errSecondSignal ends the process while the drain still goes on.
 var errSecondSignal = errors.New("second signal: ended at once, clients were cut off")
 
+// sameSignal is within which two signals count as one: timeout(1) and others signal a process and its group.
+const sameSignal = 100 * time.Millisecond
+
 // serve runs r until it ends. The first signal lets it drain; a second one does not wait for that, and leaves
-// r's goroutines to the end of the process. up is called when r listens; nil = never.
+// r's goroutines to the end of the process. up is called when r is ready; nil = never.
 func (p *program) serve(ctx context.Context, r runner, log *slog.Logger, up func(addr string)) error {
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 
-	listening := make(chan string, 1)
+	ready := make(chan string, 1)
 	if up != nil {
-		go waitListening(ctx, r, listening)
+		go waitReady(ctx, r, ready)
 	}
+	var first time.Time
 	for {
 		select {
-		case addr := <-listening:
+		case addr := <-ready:
 			up(addr)
 		case sig := <-p.signals:
-			if ctx.Err() != nil {
+			switch {
+			case first.IsZero():
+				first = time.Now()
+				log.Info("stopping; a second signal ends at once", "reason", sig.String())
+				drain()
+			case time.Since(first) > sameSignal:
 				return errSecondSignal
 			}
-			log.Info("draining; a second signal ends at once", "reason", sig.String())
-			drain()
 		case err := <-ended:
-			if err != nil && !errors.Is(err, context.Canceled) {
-				return err
-			}
-			return nil
+			return err
 		}
 	}
 }
