@@ -28,8 +28,10 @@ type memory struct {
 	sinks  map[protocol.Topic]Sink
 	stored []*protocol.Publication
 	reads  int
-	put    map[protocol.SessionID]int
-	remote map[protocol.Topic]PresenceSink
+
+	presenceMu sync.Mutex // apart, because Put and Delete are called with a topic's lock held
+	put        map[protocol.SessionID]int
+	remote     map[protocol.Topic]PresenceSink
 	// block, when set, is waited for by stored publications.
 	block chan struct{}
 	fail  error
@@ -133,25 +135,25 @@ func (m *memory) Resume(ctx context.Context, t protocol.Topic, from protocol.Pos
 }
 
 func (m *memory) Put(_ protocol.Topic, s protocol.SessionID, _ []byte) {
-	m.mu.Lock()
+	m.presenceMu.Lock()
 	m.put[s]++
-	m.mu.Unlock()
+	m.presenceMu.Unlock()
 }
 
 func (m *memory) Delete(_ protocol.Topic, s protocol.SessionID) {
-	m.mu.Lock()
+	m.presenceMu.Lock()
 	delete(m.put, s)
-	m.mu.Unlock()
+	m.presenceMu.Unlock()
 }
 
 func (m *memory) Watch(_ context.Context, t protocol.Topic, sink PresenceSink) (func(), error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.presenceMu.Lock()
+	defer m.presenceMu.Unlock()
 	m.remote[t] = sink
 	return func() {
-		m.mu.Lock()
+		m.presenceMu.Lock()
 		delete(m.remote, t)
-		m.mu.Unlock()
+		m.presenceMu.Unlock()
 	}, nil
 }
 

@@ -14,6 +14,9 @@ import (
 // joinTimeout bounds everything a join waits for besides its triggers.
 const joinTimeout = 10 * time.Second
 
+// joinTriggers is how long the triggers of a join may take together: as long as one of them may.
+const joinTriggers = 30 * time.Second
+
 // join handles a join: trigger, permission, membership, and then what the client asked for, in the order join
 // answer, presence_full, history, missed frames, live frames. A second join of the same channel changes nothing
 // for others and is answered again.
@@ -39,9 +42,11 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 	if hasTrigger(rule.Triggers, onJoin) {
 		asked := time.Now()
 		in, _ := json.Marshal(map[string]bool{"history": ask.History, "presence": ask.Presence})
-		rejected := gw.triggers.Join(gw.ctx, rule.Triggers, TriggerInput{
+		ctx, cancel := context.WithTimeout(gw.ctx, joinTriggers)
+		rejected := gw.triggers.Join(ctx, rule.Triggers, TriggerInput{
 			Server: s.server, Channel: channel, Session: s.id, Identity: identity, Payload: in,
 		})
+		cancel()
 		gw.metrics.stage(stageTrigger, time.Since(asked))
 		if denied == nil {
 			denied = rejected

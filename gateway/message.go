@@ -61,6 +61,12 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 			s.settle(channel, ref, protocol.Receipt{}, rejected)
 			return
 		}
+		// What a back end puts in its place has the same limit, so that nobody receives what nobody could send.
+		if len(out) > gw.opts.Limits.MessageBytes {
+			gw.log.Warn("trigger answered with more than limits.message_bytes", "session", s.id, "bytes", len(out))
+			s.settle(channel, ref, protocol.Receipt{}, protocol.ErrTriggerFailed)
+			return
+		}
 		payload = out
 	}
 	audience := protocol.Audience{Kind: kind}

@@ -144,6 +144,13 @@ func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
 		ctx, cancel := context.WithTimeout(g.ctx, g.opts.HandshakeTimeout)
 		identity, authErr = g.auth.Authenticate(ctx, token)
 		cancel()
+		if errors.Is(authErr, ErrAuthUnavailable) {
+			// Perhaps a good token: rather come again than be somebody else.
+			g.metrics.refused.WithLabelValues("auth_unavailable").Inc()
+			refusal{status: http.StatusServiceUnavailable, code: "auth_unavailable", text: "The token cannot be checked now. Try again.",
+				retryAfter: retryAfter}.write(c)
+			return
+		}
 		c.greeting = []byte("Sec-WebSocket-Protocol: " + token + "\r\n")
 	}
 	server := g.settings.Current().ByHash(strings.TrimPrefix(r.URL.Path, "/rt/"))
@@ -216,6 +223,10 @@ func authProblem(err error) *protocol.Error {
 	}
 	return &protocol.Error{Code: protocol.CodeAuthenticationError, Message: "Authentication failed."}
 }
+
+// ErrAuthUnavailable is to be wrapped by an Authenticator that cannot check a token now but may later: the
+// upgrade is answered 503.
+var ErrAuthUnavailable = errors.New("tokens cannot be checked now")
 
 // ErrTokenExpired is to be wrapped by an Authenticator for a token that was good once.
 var ErrTokenExpired = errors.New("token has expired")

@@ -104,8 +104,11 @@ type authPort struct{ *auth.Verifier }
 
 func (a authPort) Authenticate(ctx context.Context, token string) (protocol.Identity, error) {
 	id, err := a.Verifier.Authenticate(ctx, token)
-	if errors.Is(err, auth.ErrExpired) {
+	switch {
+	case errors.Is(err, auth.ErrExpired):
 		err = fmt.Errorf("%w: %w", gateway.ErrTokenExpired, err)
+	case errors.Is(err, auth.ErrKeysUnavailable):
+		err = fmt.Errorf("%w: %w", gateway.ErrAuthUnavailable, err)
 	}
 	return id, err //nolint:wrapcheck // the gateway tells the client no more than the kind
 }
