@@ -8,7 +8,7 @@ import (
 // keepAlive is the one clock of all sockets: it pings, drops those that stay silent, and turns those whose
 // token has run out into anonymous ones. No socket has a timer of its own.
 func (g *Gateway) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(max(10*time.Millisecond, min(time.Second, g.opts.PingInterval/4, g.opts.PongTimeout/4)))
 	defer tick.Stop()
 	topics := time.NewTicker(topicIdle / 4)
 	defer topics.Stop()
@@ -25,8 +25,8 @@ func (g *Gateway) keepAlive(ctx context.Context) {
 }
 
 func (g *Gateway) sweepSessions(now time.Time) {
-	unix := now.Unix()
-	ping, pong := int64(g.opts.PingInterval/time.Second), int64(g.opts.PongTimeout/time.Second)
+	unix := now.UnixMilli()
+	ping, pong := g.opts.PingInterval.Milliseconds(), g.opts.PongTimeout.Milliseconds()
 	for _, s := range g.Sessions(nil) {
 		heard := s.heard.Load()
 		if pong > 0 && unix-heard > pong {

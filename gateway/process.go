@@ -24,7 +24,7 @@ func (s *Session) process(m *gws.Message) {
 	}
 	gw := s.gw
 	started := time.Now()
-	s.heard.Store(started.Unix())
+	s.heard.Store(started.UnixMilli())
 	b := m.Bytes()
 	gw.metrics.received(len(b))
 	if m.Opcode != gws.OpcodeText {
@@ -49,7 +49,7 @@ func (s *Session) process(m *gws.Message) {
 		s.fail(channel, r.Ref, failed)
 		return
 	case badChannel != nil:
-		s.fail("", ref, &protocol.Error{Code: protocol.CodeInvalidChannel, Message: channelProblem(badChannel)})
+		s.fail(nameable(r.Channel), ref, &protocol.Error{Code: protocol.CodeInvalidChannel, Message: channelProblem(badChannel)})
 		return
 	}
 	gw.metrics.frames.WithLabelValues(r.Action.String()).Inc()
@@ -67,6 +67,15 @@ func (s *Session) process(m *gws.Message) {
 	case protocol.ActionPresenceUpdate:
 		s.presenceUpdate(channel, r.Payload)
 	}
+}
+
+// nameable is a channel name, however wrong, that an error may repeat, so that only that channel of a page gets
+// it; "" when it is too long for that.
+func nameable(name string) protocol.Channel {
+	if len(name) > 1<<10 {
+		return ""
+	}
+	return protocol.Channel(name)
 }
 
 func channelProblem(err error) string {

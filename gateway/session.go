@@ -27,9 +27,9 @@ type Session struct {
 	turnedAway bool
 
 	identity atomic.Pointer[protocol.Identity]
-	opened   int64        // Unix seconds
-	heard    atomic.Int64 // Unix seconds of the last sign of life
-	pinged   int64        // Unix seconds; the keep-alive sweep's
+	opened   int64        // Unix milliseconds
+	heard    atomic.Int64 // Unix milliseconds of the last sign of life
+	pinged   int64        // Unix milliseconds; the keep-alive sweep's
 
 	mu     sync.Mutex
 	subs   []*subscription

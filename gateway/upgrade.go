@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -154,7 +155,7 @@ func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
 		c.greeting = []byte("Sec-WebSocket-Protocol: " + token + "\r\n")
 	}
 	server := g.settings.Current().ByHash(strings.TrimPrefix(r.URL.Path, "/rt/"))
-	s := &Session{gw: g, id: g.newSessionID(), conn: c, opened: time.Now().Unix()}
+	s := &Session{gw: g, id: g.newSessionID(), conn: c, opened: time.Now().UnixMilli()}
 	s.heard.Store(s.opened)
 	if authErr != nil || !identity.Authenticated {
 		s.identity.Store(&g.anonymous)
@@ -191,13 +192,21 @@ func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
 		s.fail("", "", protocol.ErrUnknownHash)
 		s.close(protocol.CloseGoAway, "unknown connection hash", reasonHash)
 	}
-	g.work.Go(func() { s.read(r) })
+	g.work.Go(s.read)
 }
 
-// read is the socket's reader, on a fresh stack.
-func (s *Session) read(*http.Request) {
+// read is the socket's reader, on a fresh stack. gws panics on some malformed lengths (a 64-bit one that is
+// negative as an int); frames are processed elsewhere (workers), so what is recovered here is the parser's.
+func (s *Session) read() {
+	defer s.conn.finish()
+	defer func() {
+		if broken := recover(); broken != nil {
+			_ = s.conn.write(closeFrame(1002, "protocol error"))
+			_ = s.conn.Close()
+			s.closed(fmt.Errorf("malformed frame: %v", broken))
+		}
+	}()
 	s.socket.ReadLoop()
-	s.conn.finish()
 }
 
 // turnAway tells the client that its address is unknown and ends it for good: 4401 stops stock clients from
@@ -206,7 +215,7 @@ func (g *Gateway) turnAway(s *Session) {
 	s.turnedAway = true
 	s.fail("", "", protocol.ErrUnknownHash)
 	g.metrics.refused.WithLabelValues("unknown_hash").Inc()
-	g.work.Go(func() { s.read(nil) })
+	g.work.Go(s.read)
 	s.close(protocol.CloseGoAway, "unknown connection hash", reasonHash)
 }
 
@@ -219,7 +228,7 @@ func offered(h http.Header) string {
 // authProblem is what a client with a token we cannot use is told. It stays, as an anonymous one.
 func authProblem(err error) *protocol.Error {
 	if errors.Is(err, ErrTokenExpired) {
-		return &protocol.Error{Code: protocol.CodeTokenExpired, Message: "Authentication expired."}
+		return &protocol.Error{Code: protocol.CodeTokenExpired, Message: "Authentication failed."}
 	}
 	return &protocol.Error{Code: protocol.CodeAuthenticationError, Message: "Authentication failed."}
 }
@@ -267,7 +276,7 @@ func (*events) OnMessage(socket *gws.Conn, m *gws.Message) {
 	_ = m.Close()
 }
 
-func (s *Session) hear() { s.heard.Store(time.Now().Unix()) }
+func (s *Session) hear() { s.heard.Store(time.Now().UnixMilli()) }
 
 func (s *Session) closed(err error) {
 	if !s.turnedAway {
