@@ -8,7 +8,7 @@ import (
 // keepAlive is the one clock of all sockets: it pings, drops those that stay silent, and turns those whose
 // token has run out into anonymous ones. No socket has a timer of its own.
 func (g *Gateway) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(max(10*time.Millisecond, min(time.Second, g.opts.PingInterval/4, g.opts.PongTimeout/4)))
+	tick := time.NewTicker(g.sweepInterval())
 	defer tick.Stop()
 	topics := time.NewTicker(topicIdle / 4)
 	defer topics.Stop()
@@ -46,4 +46,15 @@ func (g *Gateway) sweepSessions(now time.Time) {
 			g.work.Go(s.becomeAnonymous)
 		}
 	}
+}
+
+// sweepInterval is a second, or a quarter of shorter intervals.
+func (g *Gateway) sweepInterval() time.Duration {
+	every := time.Second
+	for _, d := range []time.Duration{g.opts.PingInterval, g.opts.PongTimeout} {
+		if d > 0 {
+			every = min(every, max(10*time.Millisecond, d/4))
+		}
+	}
+	return every
 }
