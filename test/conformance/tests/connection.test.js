@@ -160,14 +160,14 @@ describe('the subprotocol', () => {
   });
 
   test('an 8 KiB token works', async () => {
-    const token = mint({ row_id: 4, extras: { filler: 'x'.repeat(5900) } });
+    const token = mint({ row_id: 4, extras: { filler: 'x'.repeat(2000) }, unknown_claim: 'y'.repeat(3880) });
     assert.ok(token.length > 8000 && token.length <= 8192, `the test wants about 8 KiB, has ${token.length}`);
     const answer = await handshake(s.server, `/rt/${s.rt.hash}`, { 'Sec-WebSocket-Protocol': token });
     assert.equal(answer.headers.get('sec-websocket-protocol'), token);
     const client = await s.rt.raw({ token });
     const { answer: join } = await client.joined('room1');
     assert.equal(join.client.permissions.row_id, 4);
-    assert.equal(join.client.extras.filler.length, 5900);
+    assert.equal(join.client.extras.filler.length, 2000);
   });
 
   for (const version of VERSIONS) {

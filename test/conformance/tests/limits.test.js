@@ -150,24 +150,24 @@ describe('limits', { concurrency: 4 }, () => {
   }
 
   test('a half-open peer, which answers no ping, disappears within the keep-alive timeout; one that answers stays', async () => {
-    const { rt } = await fresh({ FANFARE_LIMITS_PING_INTERVAL: '500ms', FANFARE_LIMITS_PONG_TIMEOUT: '1500ms' });
+    const { rt } = await fresh({ FANFARE_LIMITS_PING_INTERVAL: '1s', FANFARE_LIMITS_PONG_TIMEOUT: '3s' });
     const watcher = await rt.raw();
     await watcher.joined('room1', { presence: true });
     const half = await rt.raw({ autoPong: false });
     await half.joined('room1');
     const started = performance.now();
-    await watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: half.socketId } } }, { timeout: 6000 });
+    await watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: half.socketId } } }, { timeout: 10_000 });
     const took = performance.now() - started;
-    assert.ok(took > 1000 && took < 5000, `${took} ms`);
+    assert.ok(took > 2000 && took < 8000, `${took} ms`);
     assert.match(String((await half.ended).code), /^(1006|1013|1011)$/);
     assert.ok(watcher.pings >= 2, 'the server pings');
     assert.equal(watcher.closed, undefined);
   });
 
   test('the server pings by itself within ping_interval', async () => {
-    const { rt } = await fresh({ FANFARE_LIMITS_PING_INTERVAL: '300ms' });
+    const { rt } = await fresh({ FANFARE_LIMITS_PING_INTERVAL: '1s' });
     const client = await rt.raw();
-    await until('three pings', () => client.pings >= 3, { timeout: 4000 });
+    await until('pings', () => client.pings >= 3, { timeout: 9000 });
   });
 
   test('slow handshakes are dropped after handshake_timeout, however many; others get in', async () => {
