@@ -127,7 +127,7 @@ func (rt *route) params(segments []string) (map[string]string, bool) {
 	params := make(map[string]string, 2)
 	for i, want := range rt.segments {
 		got, err := url.PathUnescape(segments[i])
-		if err != nil {
+		if err != nil || got == "" {
 			return nil, false
 		}
 		if name, ok := strings.CutPrefix(want, "{"); ok {
