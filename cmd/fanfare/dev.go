@@ -104,6 +104,10 @@ func banner(c config.Config, addr string) string {
 	if c.NATS.Embedded() {
 		line("data", c.DataDir)
 	}
+	if c.SettingsFile == "" {
+		_, _ = fmt.Fprintf(&b, "\nTo say something in room1 from a shell:\n  curl -H 'Authorization: Bearer %s' -d '{\"channel\":\"room1\",\"data\":\"hello\"}' %s/api/v1/demo/events\n",
+			c.APIKeys[0].Key.Reveal(), http+host)
+	}
 	b.WriteString("\nCtrl-C stops it.\n")
 	return b.String()
 }
