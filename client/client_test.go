@@ -201,7 +201,7 @@ func TestDialHonoursRetryAfter(t *testing.T) {
 		began = time.Now()
 		go p.close(websocket.StatusServiceRestart)
 		synctest.Wait()
-		time.Sleep(70 * time.Second) //nolint:forbidigo // fake time
+		<-time.After(70 * time.Second)
 		left.Store(0)
 		s.accept()
 		if d := time.Since(began); d < time.Minute || d > 160*time.Second {

