@@ -43,6 +43,8 @@ type Backfill interface {
 	// LeaderNext is the first publication of a topic in one shard with a sequence above after, as the stream's
 	// leader knows it; nil when there is none.
 	LeaderNext(ctx context.Context, t protocol.Topic, shard int, after uint64) (*protocol.Publication, error)
+	// Untouched tells whether it is certain that no message behind a sequence was ever removed from a shard.
+	Untouched(ctx context.Context, shard int, seq uint64) (bool, error)
 	// Moved tells the newest sequence of those channels of one shard that have one above after; a pattern stands
 	// for the channels below it. through is the sequence up to which the answer is complete, 0 when unknown.
 	Moved(ctx context.Context, shard int, topics []protocol.Topic, after uint64) (newest map[protocol.Topic]uint64, through uint64, err error)

@@ -155,8 +155,9 @@ func (f *Feed) position(ctx context.Context) error {
 	}
 	if f.pattern {
 		var floors [subject.Shards]uint64
+		var epochs [subject.Shards]string
 		for shard := range floors {
-			if _, floors[shard], err = back.Refresh(ctx, shard); err != nil {
+			if epochs[shard], floors[shard], err = back.Refresh(ctx, shard); err != nil {
 				return err //nolint:wrapcheck // as above
 			}
 		}
@@ -167,7 +168,7 @@ func (f *Feed) position(ctx context.Context) error {
 		}
 		f.sink.Reset(pos)
 		f.ready.Store(true)
-		f.below.begin(f, floors, pos.Epoch)
+		f.below.begin(f, floors, epochs)
 		return nil
 	}
 	_, seq := subject.SplitOffset(pos.Offset)

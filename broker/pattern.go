@@ -13,7 +13,7 @@ const maxChains = 32768
 // pattern is the state of the channels below a pattern; the feed's mu guards it.
 type pattern struct {
 	holding bool // the floors are not known yet
-	epoch   string
+	epochs  [subject.Shards]string
 	// floors: of a channel that is not in chains, everything up to its shard's floor was delivered.
 	floors [subject.Shards]uint64
 	chains map[protocol.Channel]*chain
@@ -21,8 +21,8 @@ type pattern struct {
 }
 
 // begin starts at the floors and lets pass what was held; mu is held.
-func (pt *pattern) begin(f *Feed, floors [subject.Shards]uint64, epoch string) {
-	pt.holding, pt.floors, pt.epoch = false, floors, epoch
+func (pt *pattern) begin(f *Feed, floors [subject.Shards]uint64, epochs [subject.Shards]string) {
+	pt.holding, pt.floors, pt.epochs = false, floors, epochs
 	for _, c := range pt.chains {
 		c.last = floors[c.shard]
 		f.resettle(c)
@@ -73,9 +73,7 @@ func (pt *pattern) startOver(f *Feed) {
 
 // compact raises a shard's floor to a sequence up to which nothing is missing; mu is held.
 func (pt *pattern) compact(shard int, through uint64) {
-	if through <= pt.floors[shard] {
-		return
-	}
+	through = max(through, pt.floors[shard])
 	pt.floors[shard] = through
 	for channel, c := range pt.chains {
 		if c.shard == shard && c.flows() && c.last <= through {

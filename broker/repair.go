@@ -134,32 +134,45 @@ func (r *repairs) repair(ctx context.Context, f *Feed, c *chain) {
 }
 
 // read delivers what follows last. beyond tells that the replica has publications behind the hole, but none in it.
+//
+// It asks from the publication last itself on: when the answer begins with it, nothing behind it was removed from
+// the stream. Otherwise something may have been, and that is told.
 func (r *repairs) read(ctx context.Context, f *Feed, c *chain, topic protocol.Topic, last, upTo uint64) (progress, beyond bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, repairReads)
 	defer cancel()
-	pubs, _, err := r.b.o.Backfill.After(ctx, topic, c.shard, last, repairPage)
-	if err != nil || len(pubs) == 0 {
+	pubs, _, err := r.b.o.Backfill.After(ctx, topic, c.shard, max(last, 1)-1, repairPage)
+	if err != nil {
 		return false, false, err //nolint:wrapcheck // logged as it is
 	}
-	if _, seq := subject.SplitOffset(pubs[0].Offset); seq > upTo {
+	anchored := len(pubs) > 0 && sequence(pubs[0]) == last
+	if anchored {
+		pubs = pubs[1:]
+	}
+	switch {
+	case len(pubs) == 0:
+		return false, false, nil
+	case sequence(pubs[0]) > upTo:
 		return false, true, nil
 	}
-	return r.recover(f, c, pubs, upTo), false, nil
+	progress, err = r.recover(ctx, f, c, pubs, anchored, last, upTo)
+	return progress, false, err
 }
 
 // judge asks the leader for what follows last; lost tells that the hole cannot be filled.
 func (r *repairs) judge(ctx context.Context, f *Feed, c *chain, topic protocol.Topic, last, upTo uint64) (lost bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, repairReads)
 	defer cancel()
-	p, err := r.b.o.Backfill.LeaderNext(ctx, topic, c.shard, last)
+	p, err := r.b.o.Backfill.LeaderNext(ctx, topic, c.shard, max(last, 1)-1)
+	anchored := p != nil && sequence(p) == last
+	if anchored && err == nil {
+		p, err = r.b.o.Backfill.LeaderNext(ctx, topic, c.shard, last)
+	}
 	if err != nil {
 		return false, err //nolint:wrapcheck // logged as it is
 	}
-	if p != nil {
-		if _, seq := subject.SplitOffset(p.Offset); seq <= upTo {
-			r.recover(f, c, []*protocol.Publication{p}, upTo)
-			return false, nil
-		}
+	if p != nil && sequence(p) <= upTo {
+		_, err = r.recover(ctx, f, c, []*protocol.Publication{p}, anchored, last, upTo)
+		return false, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -172,14 +185,23 @@ func (r *repairs) judge(ctx context.Context, f *Feed, c *chain, topic protocol.T
 }
 
 // recover delivers publications read from the stream, up to the end of the hole. What is held comes by itself.
-func (r *repairs) recover(f *Feed, c *chain, pubs []*protocol.Publication, upTo uint64) (progress bool) {
+func (r *repairs) recover(ctx context.Context, f *Feed, c *chain, pubs []*protocol.Publication, anchored bool, last, upTo uint64) (progress bool, err error) {
+	if !anchored { // last is gone or was no message of this channel: a position
+		if anchored, err = r.b.o.Backfill.Untouched(ctx, c.shard, last); err != nil {
+			return false, err //nolint:wrapcheck // logged as it is
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c.holding || !f.stored || f.closed.Load() {
-		return true // the next round ends
+	if c.last != last || c.holding || !f.stored || f.closed.Load() {
+		return true, nil // the next round sees
+	}
+	if !anchored {
+		r.b.metrics.unrepaired.Inc()
+		f.sink.Gap(c.channel, subject.Offset(c.shard, last), subject.Offset(c.shard, sequence(pubs[0])-1))
 	}
 	for _, p := range pubs {
-		_, seq := subject.SplitOffset(p.Offset)
+		seq := sequence(p)
 		if seq <= c.last || seq > upTo {
 			continue
 		}
@@ -188,7 +210,12 @@ func (r *repairs) recover(f *Feed, c *chain, pubs []*protocol.Publication, upTo 
 		r.b.metrics.recovered.Inc()
 		progress = true
 	}
-	return progress
+	return progress, nil
+}
+
+func sequence(p *protocol.Publication) uint64 {
+	_, seq := subject.SplitOffset(p.Offset)
+	return seq
 }
 
 // sleep waits; false when ctx ended.

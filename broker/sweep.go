@@ -46,7 +46,6 @@ type sweeper struct {
 	due     [subject.Shards][]time.Time
 	running [subject.Shards]bool
 	young   [len(tailAt)][]attachment // in order of time
-	epochs  [subject.Shards]string
 }
 
 type attachment struct {
@@ -341,23 +340,17 @@ func (s *sweeper) watchLeaders(ctx context.Context) {
 
 // reposition starts feeds over when their stream has another epoch than they began with.
 func (s *sweeper) reposition(ctx context.Context, shard int, epoch string, feeds, patterns []*Feed) {
-	for _, f := range feeds {
+	for _, f := range slices.Concat(feeds, patterns) {
 		f.mu.Lock()
-		stale := f.stored && f.ready.Load() && f.chain.epoch != epoch
+		began := f.chain.epoch
+		if f.pattern {
+			began = f.below.epochs[shard]
+		}
+		stale := f.stored && f.ready.Load() && began != epoch && began != ""
 		f.mu.Unlock()
 		if stale {
 			s.startOver(ctx, shard, f)
 		}
-	}
-	s.mu.Lock()
-	changed := s.epochs[shard] != "" && s.epochs[shard] != epoch
-	s.epochs[shard] = epoch
-	s.mu.Unlock()
-	if !changed {
-		return
-	}
-	for _, f := range patterns {
-		s.startOver(ctx, shard, f)
 	}
 }
 
@@ -384,10 +377,10 @@ func (s *sweeper) startOver(ctx context.Context, shard int, f *Feed) {
 		s.b.log.Warn("topic cannot be positioned", "channel", f.topic.Channel, "err", err)
 		f.mu.Lock()
 		f.chain.epoch = unknownEpoch // try again with the next check
+		if f.pattern {
+			f.below.epochs[shard] = unknownEpoch
+		}
 		f.mu.Unlock()
-		s.mu.Lock()
-		s.epochs[shard] = unknownEpoch
-		s.mu.Unlock()
 		s.suspect(shard, time.Second)
 	}
 }

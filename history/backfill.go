@@ -31,6 +31,11 @@ func (s *Store) LeaderNext(ctx context.Context, t protocol.Topic, shard int, aft
 	return e.pub, nil
 }
 
+// Untouched tells whether it is certain that no message behind a sequence was ever removed from a shard.
+func (s *Store) Untouched(ctx context.Context, shard int, seq uint64) (bool, error) {
+	return s.untouchedSince(ctx, shard, seq)
+}
+
 // Moved tells the newest sequence of those channels of one shard that have one above after; a pattern stands for
 // the channels below it. through is the sequence up to which the answer is complete, 0 when that is unknown.
 func (s *Store) Moved(ctx context.Context, shard int, topics []protocol.Topic, after uint64) (newest map[protocol.Topic]uint64, through uint64, err error) {
