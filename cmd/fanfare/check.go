@@ -70,7 +70,7 @@ func (p *program) check(file string) config.Problems {
 
 // checkSettings checks realtime servers and channel rules.
 func (p *program) checkSettings(file string, limits config.Limits) config.Problems {
-	content, err := os.ReadFile(file) //nolint:gosec // the user names the file
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return config.Problems{{Place: file, Text: reason(err)}}
 	}
@@ -103,7 +103,7 @@ func (p *program) say(file, text string) {
 // isSettings tells whether a file has servers at its top level. One that cannot be read or parsed is taken for a
 // configuration: reading it as such says what is wrong with it.
 func isSettings(file string) bool {
-	content, err := os.ReadFile(file) //nolint:gosec // the user names the file
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return false
 	}

@@ -36,7 +36,7 @@ type running struct {
 func start(t *testing.T, args []string, env []string) *running {
 	t.Helper()
 	r := &running{newShell(args, env...), make(chan int, 1)}
-	go func() { r.code <- r.run(context.Background()) }() //nolint:usetesting // the signal ends it, not the end of the test
+	go func() { r.code <- r.run(context.Background()) }()
 	t.Cleanup(func() {
 		select {
 		case r.signals <- syscall.SIGTERM:
@@ -134,12 +134,12 @@ func TestDev(t *testing.T) {
 		Enabled  bool
 		Hash     string
 		Channels []struct {
-			Pattern                  string
-			Wildcard, Presence       bool
-			Anonymous_clients        bool //nolint:revive // as on the wire
-			Client_public_messaging  bool //nolint:revive // as on the wire
-			Client_private_messaging bool //nolint:revive // as on the wire
-			History                  int
+			Pattern            string
+			Wildcard, Presence bool
+			Anonymous          bool `json:"anonymous_clients"`
+			Public             bool `json:"client_public_messaging"`
+			Private            bool `json:"client_private_messaging"`
+			History            int
 		}
 	}
 	body := eventually(t, "http://"+host+"/api:meta/workspace/1/realtime", token)
@@ -151,7 +151,7 @@ func TestDev(t *testing.T) {
 	}
 	for i, want := range []string{"room1", "chat"} {
 		c := realtime.Channels[i]
-		if c.Pattern != want || c.Wildcard != (i == 1) || !c.Presence || !c.Anonymous_clients || !c.Client_public_messaging || !c.Client_private_messaging || c.History != 100 {
+		if c.Pattern != want || c.Wildcard != (i == 1) || !c.Presence || !c.Anonymous || !c.Public || !c.Private || c.History != 100 {
 			t.Errorf("channel %d: %+v", i, c)
 		}
 	}

@@ -130,7 +130,7 @@ func (p *program) load(cmd *cobra.Command, base *config.Config) (config.Config, 
 			src.Flags[f.Path] = flag.Value.String()
 		}
 	}
-	return config.Load(src) //nolint:wrapcheck // every line of Problems names its place
+	return config.Load(src)
 }
 
 // logger writes to standard error as the configuration says.
