@@ -63,7 +63,11 @@ run_client() {
   with_node
   say "browser client"
   packages web/client
-  (cd web/client && npm test)
+  (cd web/client && npm run check && npm test)
+  local part
+  for part in server browser; do # against the real binary, and in Chromium
+    if compgen -G "web/client/test/$part/*.test.mjs" >/dev/null; then (cd web/client && npm run "test:$part"); fi
+  done
 }
 
 run_conformance() {
