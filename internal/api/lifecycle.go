@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -33,6 +32,9 @@ func (a *API) getLifecycle(req *request) error {
 		select {
 		case <-a.drained:
 			return errOverloaded
+		default:
+		}
+		select {
 		case a.waiting <- struct{}{}:
 			defer func() { <-a.waiting }()
 		default:
@@ -72,19 +74,26 @@ func (q *query) wait() time.Duration {
 	return min(d, maxWait)
 }
 
-// readLifecycle reads a page, waiting up to a time for the first event.
+// lifecycleLook is how long a read may take that does not wait.
+const lifecycleLook = 5 * time.Second
+
+// readLifecycle reads what is there, and when that is nothing waits up to a time for the first event.
 func (a *API) readLifecycle(ctx context.Context, req *request, after string, limit int, wait time.Duration) (LifecyclePage, error) {
-	// Without a wait the read itself still needs time to ask the broker; it answers as soon as it knows.
-	ctx, cancel := context.WithTimeout(ctx, max(wait, lifecycleLook))
+	look, cancel := context.WithTimeout(ctx, lifecycleLook)
+	found, err := a.o.Lifecycle.Read(look, req.server, after, limit, false)
+	cancel()
+	if err != nil || len(found.Items) > 0 || wait == 0 {
+		return found, err //nolint:wrapcheck // classified by its type
+	}
+	patient, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	found, err := a.o.Lifecycle.Read(ctx, req.server, after, limit, wait > 0)
-	if err != nil && req.r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded) && wait > 0 {
+	found, err = a.o.Lifecycle.Read(patient, req.server, after, limit, true)
+	if err != nil && patient.Err() != nil {
+		// Nothing came in time, or the node drains: no reason to say more than that.
 		return LifecyclePage{Next: after}, nil
 	}
-	return found, err //nolint:wrapcheck // classified by its type
+	return found, err //nolint:wrapcheck // as above
 }
-
-const lifecycleLook = 5 * time.Second
 
 // streamLifecycle sends Server-Sent Events until the client goes away or the node drains.
 func (a *API) streamLifecycle(ctx context.Context, req *request, after string, limit int) error {
