@@ -43,7 +43,7 @@ type ConnectOptions struct {
 // from any goroutine; the goroutines are those of nats.go and end in Close.
 type Client struct {
 	log    *slog.Logger
-	conns  []*nats.Conn // publish, control, then the live ones, then those for reads
+	conns  []*nats.Conn // publish, control, then the live ones, then those for reads; grows in Connect only, under mu
 	closed sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
@@ -83,12 +83,14 @@ func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 			c.Close()
 			return nil, fmt.Errorf("connect to broker: %w", err)
 		}
+		c.mu.Lock()
 		c.conns = append(c.conns, nc)
+		c.mu.Unlock()
 		if !nc.IsConnected() {
 			c.mark(nc, false, nc.LastError())
 		}
 	}
-	for _, nc := range c.conns { // those that came up meanwhile had nobody listening
+	for _, nc := range c.conns { // those that came up while there were not all of them
 		if nc.IsConnected() {
 			c.mark(nc, true, nil)
 		}

@@ -48,9 +48,14 @@ func (b *Broker) receive(m *nats.Msg) {
 	if b.dropForTest != nil && b.dropForTest(m) {
 		return
 	}
-	seq, err := strconv.ParseUint(m.Header.Get(headerSequence), 10, 64)
-	if err != nil || seq == 0 {
+	number := m.Header.Get(headerSequence)
+	if number == "" {
 		b.receiveUnstored(f, m)
+		return
+	}
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || seq == 0 {
+		b.metrics.received.WithLabelValues("unreadable").Inc()
 		return
 	}
 	previous, _ := strconv.ParseUint(m.Header.Get(headerPrevious), 10, 64)
