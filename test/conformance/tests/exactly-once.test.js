@@ -98,6 +98,47 @@ test(`${JOINS} joins at random moments under constant traffic: exactly once over
   assert.ok(sent > 500, 'there was traffic');
 });
 
+test('200 joins of a pattern over five busy channels: exactly once for each channel, over history and live', { timeout: 100_000 }, async (t) => {
+  const rt = await s.server.realtime([nested('busy', { history: 250, pattern_join: 'anyone' })]);
+  const names = tick(5).map((i) => `busy/${i}`);
+  let going = true;
+  let sent = 0;
+  const traffic = names.map(async (name) => {
+    const client = await rt.raw();
+    await client.joined(name);
+    for (let n = 0; going; n++) {
+      await client.published(name, [name, n]);
+      sent++;
+      await new Promise((resolve) => setTimeout(resolve, 5 + Math.random() * 30));
+    }
+  });
+  let live = 0;
+  const joiner = async () => {
+    const client = await rt.raw();
+    for (const i of tick(20)) {
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 100));
+      const from = client.mark;
+      const { history } = await client.joined('busy/*', { history: true });
+      await client.frames.waitMany({ action: 'message' }, { from, count: 5 + Math.floor(Math.random() * 10) });
+      client.leave('busy/*');
+      await client.settled();
+      const after = client.since(from, { action: 'message' });
+      live += after.length;
+      for (const f of [...history, ...after]) assert.equal(f.options.channel, 'busy/*');
+      for (const name of names) {
+        assertGapless([...history, ...after].filter((f) => f.options.source === name), `${client.name}, join ${i}, ${name}`);
+      }
+      client.frames.items.length = 0;
+      client.raw.length = 0;
+    }
+  };
+  await Promise.all(tick(10).map(joiner));
+  going = false;
+  await Promise.all(traffic);
+  t.diagnostic(`${sent} messages sent, ${live} received live`);
+  assert.ok(live > 500);
+});
+
 test('a member that stays sees every message of everybody once, in one order', { timeout: 60_000 }, async () => {
   const rt = await s.server.realtime([open('busy', { history: 1000 })]);
   const clients = await Promise.all(tick(6).map(() => rt.raw()));

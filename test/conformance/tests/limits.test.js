@@ -206,6 +206,14 @@ describe('limits', { concurrency: 4 }, () => {
     await until('room for one', () => rt.raw().then(() => true, () => false), { timeout: 5000, every: 50 });
   });
 
+  test('allowed_origins: others are refused at the upgrade; clients without an Origin are no browsers and get in', async () => {
+    const { rt } = await fresh({ FANFARE_ALLOWED_ORIGINS: 'https://app.example,https://*.example.org' });
+    const attempt = (origin) => rt.raw({ headers: origin ? { origin } : {} }).then((c) => c.close().then(() => 101), (err) => err.response?.status);
+    assert.equal(await attempt('https://app.example'), 101);
+    assert.equal(await attempt(undefined), 101);
+    for (const origin of ['https://evil.example', 'http://app.example', 'https://app.example.evil.test', 'https://app.example:8443', 'null']) assert.equal(await attempt(origin), 403, origin);
+  });
+
   test('message_bytes can be configured, and says itself', async () => {
     const { rt } = await fresh({ FANFARE_LIMITS_MESSAGE_BYTES: '1000' });
     const client = await rt.raw();
