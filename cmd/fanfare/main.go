@@ -14,6 +14,7 @@ func main() {
 	p := &program{
 		args:    os.Args[1:],
 		env:     os.Environ(),
+		stdin:   os.Stdin,
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		signals: signals,

@@ -19,12 +19,14 @@ const (
 	exitOK      = 0
 	exitRuntime = 1
 	exitUsage   = 2 // a wrong command line or configuration
+	exitRefused = 3 // the server said no
 )
 
 // program is one run of the command line. Tests make their own with other streams and signals.
 type program struct {
 	args           []string
 	env            []string
+	stdin          io.Reader // nil = nothing to read
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal
 
@@ -68,6 +70,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 		p.checkCommand(),
 		p.versionCommand(),
 	)
+	root.AddCommand(p.toolCommands()...)
 	return root
 }
 
@@ -75,6 +78,9 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 func (p *program) report(ran *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if _, no := errors.AsType[denied](err); no {
+		return exitRefused // the answer itself has been printed
 	}
 	if problems, ok := errors.AsType[config.Problems](err); ok {
 		// As compilers print them, so that editors find the place.
@@ -94,6 +100,9 @@ func (p *program) report(ran *cobra.Command, err error) int {
 	if _, usage := errors.AsType[usageError](err); usage || !p.started {
 		p.printErr(fmt.Sprintf("fanfare: see '%s --help'", ran.CommandPath()))
 		return exitUsage
+	}
+	if _, refused := errors.AsType[*refusal](err); refused {
+		return exitRefused
 	}
 	return exitRuntime
 }
