@@ -89,11 +89,14 @@ func (f *fileSource) read() ([]byte, error) {
 		return nil, fmt.Errorf("settings file: %w", err)
 	}
 	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && info.Size() > maxFile {
+		return nil, fmt.Errorf("settings file %s: larger than %d bytes", f.store.o.File, maxFile)
+	}
 	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("settings file: %w", err)
 	}
-	if len(content) > maxFile {
+	if len(content) > maxFile { // it grew meanwhile, or has no size
 		return nil, fmt.Errorf("settings file %s: larger than %d bytes", f.store.o.File, maxFile)
 	}
 	return content, nil

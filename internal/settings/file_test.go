@@ -83,14 +83,14 @@ func TestFileIsFollowed(t *testing.T) {
 		strings.Repeat("#", maxFile+1),
 	} {
 		write(t, path, bad)
-		eventually(t, 2*time.Second, "the bad file noticed", func() bool {
+		eventually(t, 5*time.Second, "the bad file noticed", func() bool {
 			return testutil.ToFloat64(s.metrics.invalid) == float64(i+1)
 		})
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.invalid) == 5 })
+	eventually(t, 5*time.Second, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.invalid) == 5 })
 	if s.Current() != before {
 		t.Fatal("a bad file changed the settings")
 	}
