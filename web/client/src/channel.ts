@@ -263,12 +263,14 @@ export class Channel {
   #newOutbox(): Outbox {
     const courier: Courier = {
       name: this.name,
-      transmit: ({ ref, payload, options }) =>
+      transmit: ({ ref, payload, options, sockets }) =>
         this.#link.send({
           action: "message",
           options: {
             channel: this.name,
             ref,
+            // A ref belongs to a socket: this is the one it was given on.
+            ...(sockets?.length && sockets[0] !== this.#self?.socketId && { resend: sockets[0] }),
             ...(options.authenticated && { authenticated: true }),
             ...(options.to !== undefined && { socketId: options.to }),
           },

@@ -27,6 +27,9 @@ interface Item extends StoredMessage {
 /** Refusals that say nothing about the message itself; it is sent again, in its order. */
 const passing = ["rate_limited", "overloaded", "unavailable", "unknown_outcome"];
 
+/** How long after its end an old socket's last messages may still be stored, in milliseconds. */
+const settling = 500;
+
 /** How many messages may await their acknowledgement at once. */
 const window = 16;
 
@@ -39,6 +42,7 @@ export class Outbox {
   #items: Item[] = [];
   #open = false;
   #careful = false;
+  #lostAt = Date.now();
   #stopped = false;
   #generation = 0; // of the connection; what was begun for an older one is given up
   #pause: ReturnType<typeof setTimeout> | undefined;
@@ -124,14 +128,17 @@ export class Outbox {
       if (generation !== this.#generation) return;
       const after = this.#items.find((item) => item.after !== undefined && !item.sent)?.after;
       if (after === undefined) return go();
-      // Were messages stored whose acknowledgement was lost?
-      void this.courier
-        .since(after)
-        .catch(() => [])
-        .then((frames) => {
-          if (generation === this.#generation) for (const frame of frames) this.#recognise(frame);
+      // Were messages stored whose acknowledgement was lost? What the old socket still carried gets time to arrive.
+      this.#pause = setTimeout(
+        async () => {
+          const frames = await this.courier.since(after).catch(() => []);
+          if (generation !== this.#generation) return;
+          this.#pause = undefined;
+          for (const frame of frames) this.#recognise(frame);
           go();
-        });
+        },
+        Math.max(0, this.#lostAt + settling - Date.now()),
+      );
     };
     this.#stopped = false;
     if (this.#loaded || this.mode !== "persistent") clear();
@@ -148,6 +155,7 @@ export class Outbox {
   /** The socket is gone. */
   lost(code: number): void {
     this.pause();
+    this.#lostAt = Date.now();
     const sent = this.#items.filter((item) => item.sent);
     // Sent alone, the message must be the one that was too large; sent again it would end every socket.
     if (code === 1009 && sent.length === 1) this.#fail(sent.pop()!, "too_large", "The message is too large.");
@@ -186,7 +194,6 @@ export class Outbox {
     if (this.mode && passing.includes(error.code)) {
       clearTimeout(item.timer);
       item.sent = false;
-      if (error.code !== "unknown_outcome") item.socket = item.after = undefined;
       this.#careful = true;
       this.#unpause();
       this.#pause = setTimeout(
@@ -209,11 +216,11 @@ export class Outbox {
     for (const item of this.#items) {
       if (room <= 0) return;
       if (item.sent) continue;
-      // Another ref would make another message of one that the server may have; the same one on the same
-      // socket is stored once.
-      item.socket = this.courier.socket();
-      item.after = this.courier.offset();
+      const first = !item.sockets;
       if (!this.courier.transmit(item)) return;
+      if (first) item.after = this.courier.offset();
+      const socket = this.courier.socket();
+      if (socket !== undefined && item.sockets?.at(-1) !== socket) item.sockets = [...(item.sockets ?? []), socket];
       item.sent = true;
       item.timer = setTimeout(() => this.courier.stalled(), this.timeout);
       this.#save(item);
@@ -225,8 +232,7 @@ export class Outbox {
   #recognise(frame: Frame): void {
     const item = this.#items.find(
       (item) =>
-        item.socket !== undefined &&
-        item.socket === frame.client?.socketId &&
+        item.sockets?.includes(frame.client?.socketId ?? "") &&
         JSON.stringify(item.payload) === JSON.stringify(frame.payload),
     );
     if (item) this.acked(item.ref, { id: frame.options.id!, offset: frame.options.offset });
@@ -253,8 +259,8 @@ export class Outbox {
 
   #save(item: Item): void {
     if (this.mode !== "persistent") return;
-    const { ref, payload, options, at, socket, after } = item;
-    this.#write(() => this.store.put(this.key, { ref, payload, options, at, socket, after }));
+    const { ref, payload, options, at, sockets, after } = item;
+    this.#write(() => this.store.put(this.key, { ref, payload, options, at, sockets, after }));
   }
 
   /** One after the other, so that a removal never overtakes what it removes. */

@@ -184,8 +184,8 @@ export interface StoredMessage {
   payload: unknown;
   options: SendOptions;
   at: number;
-  /** The socket it was last sent on, and the position before that. */
-  socket?: string;
+  /** The sockets it was sent on, and the position before the first time. */
+  sockets?: string[];
   after?: string;
 }
 

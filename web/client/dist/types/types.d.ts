@@ -186,8 +186,8 @@ export interface StoredMessage {
     payload: unknown;
     options: SendOptions;
     at: number;
-    /** The socket it was last sent on, and the position before that. */
-    socket?: string;
+    /** The sockets it was sent on, and the position before the first time. */
+    sockets?: string[];
     after?: string;
 }
 /** Keeps the messages of persistent queues. Calls for one key are made one after the other. */
