@@ -342,6 +342,11 @@ func TestInvalidStoredValueKeepsPrevious(t *testing.T) {
 			t.Fatalf("%s: settings in force changed: %+v", bad, now)
 		}
 	}
+	// A node that starts now reads what the others have in force.
+	late := newStore(t, connect(t, broker))
+	if now := late.Current().ByID(1); now == nil || now.Hash != good.Hash || now.Revision != s.Current().ByID(1).Revision {
+		t.Fatalf("a node that starts after the accident has %+v in force", now)
+	}
 	for _, k := range []string{"server.x", "server.0", "server.01", "other"} {
 		if _, err := kv.PutString(t.Context(), k, "{}"); err != nil {
 			t.Fatal(err)

@@ -9,8 +9,9 @@
 // force now: several quick changes may come as one, none is lost.
 //
 // What is invalid never comes into force. Writes are checked before they are stored; a stored value that somebody
-// edited by hand, or a file, that cannot be used leaves the previous one in force, and is logged and counted. That
-// is also so for a field this version does not know: to guess that it does not matter could let somebody in.
+// edited by hand, or a file, that cannot be used leaves the previous one in force, and is logged and counted; a node
+// that starts afterwards finds the previous one in the bucket's history. That is also so for a field this version
+// does not know: to guess that it does not matter could let somebody in.
 //
 // Writes are compare-and-set on the key's revision. Across keys there is no such thing, so two nodes can store one
 // hash for two servers at the same moment: then the server with the lower number has it, everywhere, and the other

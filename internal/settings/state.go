@@ -20,6 +20,8 @@ type entry struct {
 	revision uint64
 	// server is the newest valid value; nil when it was deleted or never was valid.
 	server *policy.Server
+	// spoilt: the newest value is invalid.
+	spoilt bool
 }
 
 // put takes a value over and tells whether anything changed. Values that are older than what is known are late
@@ -43,19 +45,41 @@ func (st *state) put(revision uint64, server *policy.Server) bool {
 func (st *state) spoil(id protocol.ServerID, revision uint64) bool {
 	e := st.entries[id]
 	if e == nil {
-		st.entries[id] = &entry{revision: revision}
+		st.entries[id] = &entry{revision: revision, spoilt: true}
 		return true
 	}
 	if revision <= e.revision {
 		return false
 	}
-	e.revision = revision
+	e.revision, e.spoilt = revision, true
 	if e.server != nil {
 		// A shallow copy: the rules stay the very same ones, so nobody has to look at them again.
 		c := *e.server
 		c.Revision = revision
 		e.server = &c
 	}
+	return true
+}
+
+// lost gives the servers whose newest value is invalid and of which no valid one was ever seen here.
+func (st *state) lost() []protocol.ServerID {
+	var ids []protocol.ServerID
+	for id, e := range st.entries {
+		if e.spoilt && e.server == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// recover gives such a server an older value that is valid, if it is still needed.
+func (st *state) recover(server *policy.Server) bool {
+	e := st.entries[server.ID]
+	if e == nil || !e.spoilt || e.server != nil {
+		return false
+	}
+	server.Revision = e.revision
+	e.server = server
 	return true
 }
 

@@ -108,8 +108,8 @@ func (s *Store) OnChange(fn func(old, now *policy.Book)) {
 // nodes may do it at once. With a file there is nothing to make.
 func (s *Store) Ensure(ctx context.Context) error { return s.source.ensure(ctx) }
 
-// Load reads all settings once. Stored values that are invalid are logged and left out; a file that is invalid is
-// an error, because a node that just starts has nothing else.
+// Load reads all settings once. For stored values that are invalid the last valid ones count; a file that is
+// invalid is an error, because a node that just starts has nothing else.
 func (s *Store) Load(ctx context.Context) error { return s.source.load(ctx) }
 
 // Run follows changes until ctx ends and then returns nil. It does not end for lack of a broker or a file.

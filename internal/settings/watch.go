@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,7 +30,43 @@ func (b *bucket) load(ctx context.Context) error {
 		return fmt.Errorf("read bucket %s: %w", bucketName, err)
 	}
 	defer stop(w)
-	return b.snapshot(ctx, w)
+	if err := b.snapshot(ctx, w); err != nil {
+		return err
+	}
+	b.recover(ctx, kv)
+	return nil
+}
+
+// recover looks for the last valid value of servers whose newest one is invalid, so that a node that starts after
+// such an accident has the same settings in force as those that saw the value before it.
+func (b *bucket) recover(ctx context.Context, kv jetstream.KeyValue) {
+	s := b.store
+	s.mu.Lock()
+	lost := s.state.lost()
+	s.mu.Unlock()
+	for _, id := range lost {
+		values, err := kv.History(ctx, key(id))
+		if err != nil {
+			s.log.Warn("settings: earlier values cannot be read", "server", id, "err", err)
+			continue
+		}
+		for _, v := range slices.Backward(values) { // the newest first
+			if v.Operation() != jetstream.KeyValuePut {
+				break // what was before a deletion is gone for good
+			}
+			server, err := decode(id, v.Value(), s.o.Limits)
+			if err != nil {
+				continue
+			}
+			s.mu.Lock()
+			if s.state.recover(server) {
+				s.log.Warn("settings: an earlier value is in force", "server", id, "revision", v.Revision())
+				s.swapLocked()
+			}
+			s.mu.Unlock()
+			break
+		}
+	}
 }
 
 // snapshot takes over everything a new watch tells up to its marker, as one change.
@@ -100,6 +137,7 @@ func (b *bucket) watch(ctx context.Context) error {
 	if end > 0 {
 		b.prune()
 	}
+	b.recover(ctx, kv)
 	// A connection that came back may have lost what the watch is made of: a new one at once is simpler than to wait
 	// until that shows.
 	back := b.store.o.Conn.StatusChanged(nats.CONNECTED)
