@@ -214,6 +214,21 @@ func (f *Feed) SetStored(ctx context.Context, stored bool) error {
 	return nil
 }
 
+// Delivered tells whether a stored publication of the topic was delivered already, or stored before the feed
+// began: otherwise it will be. When it is true for one that was delivered, the sink's Deliver has returned.
+func (f *Feed) Delivered(p *protocol.Publication) bool {
+	shard, seq := subject.SplitOffset(p.Offset)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.pattern {
+		return seq <= f.chain.last
+	}
+	if c := f.below.chains[p.Channel]; c != nil {
+		return seq <= c.last
+	}
+	return seq <= f.below.floors[shard]
+}
+
 // Detach ends the interest; afterwards the sink is called no more, but for calls under way.
 func (f *Feed) Detach() {
 	if f.closed.Swap(true) {
