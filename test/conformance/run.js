@@ -22,7 +22,7 @@ const args = process.argv.slice(2);
 const options = args.filter((a) => a.startsWith('-'));
 const named = args.filter((a) => !a.startsWith('-'));
 // These start, stop and configure servers themselves, which a running one cannot offer.
-const own = ['browser', 'durability', 'limits', 'reconnect', 'wss'].map((n) => `${n}.test.js`);
+const own = ['browser', 'durability', 'handshake', 'keys', 'limits', 'reconnect', 'settings-file', 'wss'].map((n) => `${n}.test.js`);
 const files = named.length
   ? named.map((n) => resolve(n))
   : readdirSync(join(here, 'tests')).filter((n) => n.endsWith('.test.js') && !(attached && own.includes(n))).map((n) => join(here, 'tests', n));

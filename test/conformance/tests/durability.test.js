@@ -72,6 +72,76 @@ test('history survives kill -9: all that was acknowledged is there, once, in the
   assert.deepEqual(got, later);
 });
 
+test('a follower that resumes after each kill or restart misses nothing and gets nothing twice', { timeout: 90_000 }, async (t) => {
+  const server = await Server.start({ env: { FANFARE_DRAIN: '300ms' } });
+  servers.push(server);
+  const rt = await server.realtime([open('room', { history: 1000 })]);
+  const acked = [];
+  let value = 0;
+  let going = true;
+  const connect = () => until('a socket', () => rt.raw().catch(() => undefined), { timeout: 20_000, every: 30 });
+
+  const writing = Promise.all(tick(3).map(async () => {
+    while (going) {
+      const client = await connect();
+      const joined = await Promise.race([client.join('room').catch(() => undefined), client.ended]);
+      while (going && joined?.answer && !client.closed) {
+        const mine = value++;
+        const answer = await Promise.race([client.publish('room', mine).catch(() => undefined), client.ended]);
+        if (answer?.action === 'ack') acked.push({ value: mine, ...answer.payload });
+        await new Promise((resolve) => setTimeout(resolve, 15));
+      }
+      await client.close();
+    }
+  }));
+
+  const seen = [];
+  let resumes = 0;
+  const following = (async () => {
+    let position;
+    while (going) {
+      const client = await connect();
+      const result = await Promise.race([client.join('room', { resume: position }).catch(() => undefined), client.ended]);
+      if (!result?.answer) continue;
+      if (position) {
+        assert.deepEqual(result.answer.payload, { resumed: true });
+        resumes++;
+      }
+      position = { ...(position ?? { offset: result.answer.options.offset }), epoch: result.answer.options.epoch };
+      await Promise.race([client.ended, until('the end', () => !going, { timeout: 60_000 })]);
+      if (!client.closed) await client.settled();
+      for (const f of client.since(result.from, { action: 'message' })) {
+        seen.push(f);
+        position.offset = f.options.offset;
+      }
+      await client.close();
+    }
+  })();
+
+  for (const round of tick(5)) {
+    const count = acked.length;
+    await until('traffic', () => acked.length > count + 60, { timeout: 20_000 });
+    if (round % 2) await server.stop();
+    else await server.kill();
+    await server.restart();
+  }
+  const count = acked.length;
+  await until('traffic', () => acked.length > count + 20, { timeout: 20_000 });
+  going = false;
+  await Promise.all([writing, following]);
+
+  const offsets = seen.map((f) => BigInt(f.options.offset));
+  for (let i = 1; i < offsets.length; i++) assert.ok(offsets[i] > offsets[i - 1], 'in order, nothing twice');
+  const ids = new Set(seen.map((f) => f.options.id));
+  const first = offsets[0];
+  const last = offsets.at(-1);
+  const missed = acked.filter((a) => BigInt(a.offset) >= first && BigInt(a.offset) <= last && !ids.has(a.id));
+  assert.deepEqual(missed, []);
+  assert.ok(acked.filter((a) => BigInt(a.offset) < first).length < 20, 'it followed from the beginning');
+  t.diagnostic(`${acked.length} acknowledged, ${seen.length} seen, ${resumes} resumes`);
+  assert.ok(resumes >= 5);
+});
+
 test('settings survive kill -9, and presence has no ghosts afterwards', async () => {
   const server = await Server.start();
   servers.push(server);
