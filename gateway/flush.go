@@ -18,19 +18,41 @@ const presenceGather = 100 * time.Millisecond
 // flushLocked is called with t.mu held and something in the batch; it releases t.mu. inline allows the flush
 // to run in the caller.
 func (t *topic) flushLocked(now time.Time, inline bool) {
-	if t.flushing {
-		t.mu.Unlock()
-		return
-	}
-	t.flushing = true
-	wait := t.waitLocked(now)
-	inline = inline && wait == 0 && len(t.members) <= inlineMembers
+	inline = t.startLocked(now, inline)
 	t.mu.Unlock()
 	if inline {
 		t.flush(true)
-		return
 	}
-	t.hub.later(wait, func() { t.flush(false) })
+}
+
+// startLocked sees to it that the batch is flushed; true when the caller has to do that, without t.mu.
+func (t *topic) startLocked(now time.Time, inline bool) bool {
+	if t.gather != nil && !t.batch.presenceOnly {
+		// A message does not wait as long as presence changes may.
+		if t.gather.Stop() {
+			t.hub.wg.Done()
+			t.flushing = false
+		}
+		t.gather = nil
+	}
+	if t.flushing {
+		return false
+	}
+	t.flushing = true
+	wait := t.waitLocked(now)
+	if inline && wait == 0 && len(t.members) <= inlineMembers {
+		return true
+	}
+	t.laterLocked(wait)
+	return false
+}
+
+// laterLocked lets a flush run after wait, in a goroutine of the hub.
+func (t *topic) laterLocked(wait time.Duration) {
+	timer := t.hub.later(wait, func() { t.flush(false) })
+	if t.batch.presenceOnly {
+		t.gather = timer
+	}
 }
 
 // waitLocked is how long the batch has to wait.
@@ -48,10 +70,12 @@ func (t *topic) flush(once bool) {
 	for {
 		t.mu.Lock()
 		now := time.Now()
+		t.gather = nil
 		if t.batch.empty() || len(t.members) == 0 {
 			t.batch.reset()
 			t.number++
 			t.flushing = false
+			t.quiet.Broadcast() // there may be somebody who waits for room
 			t.mu.Unlock()
 			return
 		}
@@ -78,17 +102,20 @@ func (t *topic) flush(once bool) {
 		if cap(t.targets) > 4*len(t.members)+64 {
 			t.targets = nil
 		}
+		for t.settling > 0 {
+			t.quiet.Wait()
+		}
 		if t.batch.empty() {
 			t.flushing = false
 			t.mu.Unlock()
 			return
 		}
-		wait := t.waitLocked(time.Now())
-		t.mu.Unlock()
-		if once || wait > 0 {
-			t.hub.later(wait, func() { t.flush(false) })
+		if wait := t.waitLocked(time.Now()); once || wait > 0 {
+			t.laterLocked(wait)
+			t.mu.Unlock()
 			return
 		}
+		t.mu.Unlock()
 	}
 }
 

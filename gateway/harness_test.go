@@ -47,6 +47,7 @@ type memoryFeed struct {
 }
 
 func (f memoryFeed) SetStored(context.Context, bool) error { return nil }
+func (f memoryFeed) Delivered(*protocol.Publication) bool  { return true }
 func (f memoryFeed) Detach() {
 	f.m.mu.Lock()
 	delete(f.m.sinks, f.t)

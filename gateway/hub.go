@@ -52,17 +52,17 @@ func (h *Hub) shard(key protocol.Topic) *hubShard {
 	return &h.shards[(maphash.String(h.seed, string(key.Channel))+uint64(key.Server))%hubShards]
 }
 
-// later runs f after wait in a goroutine of the hub.
-func (h *Hub) later(wait time.Duration, f func()) {
+// later runs f after wait in a goroutine of the hub. Who stops the timer, nil when f runs at once, calls wg.Done.
+func (h *Hub) later(wait time.Duration, f func()) *time.Timer {
 	h.wg.Add(1)
 	if wait <= 0 {
 		go func() {
 			defer h.wg.Done()
 			f()
 		}()
-		return
+		return nil
 	}
-	time.AfterFunc(wait, func() {
+	return time.AfterFunc(wait, func() {
 		defer h.wg.Done()
 		f()
 	})

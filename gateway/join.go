@@ -110,6 +110,10 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	}
 	now := time.Now()
 	t.mu.Lock()
+	t.roomLocked()
+	if again {
+		t.settleLocked()
+	}
 	if again && m.index < 0 { // taken away meanwhile, by a change of settings
 		t.mu.Unlock()
 		return
@@ -118,7 +122,13 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	if again {
 		before = t.beginAgainLocked(m)
 	}
-	m.hold.Store(&hold{})
+	h := &hold{}
+	if t.pattern() && (ask.History || ask.Resume) {
+		h.first = make(map[protocol.Channel]uint64)
+		t.held = append(t.held, h)
+	}
+	m.hold.Store(h)
+	wantsPresence = wantsPresence && t.roster != nil
 	m.presence.Store(m.presence.Load() || wantsPresence)
 	if !again {
 		t.announceLocked(m, protocol.PresenceJoin)
@@ -126,11 +136,9 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	}
 	position, stored := t.position, t.stored && !t.pattern()
 	var list []byte
-	if wantsPresence && t.roster != nil {
+	if wantsPresence {
 		list = t.roster.snapshot()
 		t.roster.unwatched = 0
-	} else {
-		wantsPresence = false
 	}
 	if t.batch.empty() {
 		t.mu.Unlock()
@@ -159,7 +167,7 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 		s.sendPresenceFull(t.key.Channel, list)
 	}
 	if ask.History || resumed == protocol.ResumedNot {
-		s.sendHistory(ctx, t, rule, protocol.HistoryRequest{}, position.Offset)
+		s.sendHistory(ctx, t, rule, protocol.HistoryRequest{}, position.Offset, h)
 	}
 	s.sendMissed(missed)
 	outcome := "accepted"
@@ -256,12 +264,16 @@ func (s *Session) history(channel protocol.Channel, payload []byte) {
 	}
 	ctx, cancel := context.WithTimeout(s.gw.ctx, joinTimeout)
 	defer cancel()
-	s.sendHistory(ctx, m.topic, m.topic.rule.Load(), ask, 0)
+	s.sendHistory(ctx, m.topic, m.topic.rule.Load(), ask, 0, nil)
 }
 
-// sendHistory answers with stored publications up to an offset (0 = the newest).
-func (s *Session) sendHistory(ctx context.Context, t *topic, rule *policy.Rule, ask protocol.HistoryRequest, upTo uint64) {
+// sendHistory answers with stored publications up to an offset (0 = the newest). joining is the hold of a member
+// that joins; nil for one that is there.
+func (s *Session) sendHistory(ctx context.Context, t *topic, rule *policy.Rule, ask protocol.HistoryRequest, upTo uint64, joining *hold) {
 	pubs, more, err := t.read(ctx, s, rule, ask, upTo)
+	if joining != nil && joining.first != nil {
+		pubs = t.notLive(joining, pubs)
+	}
 	if err != nil {
 		s.gw.log.Warn("history cannot be read", "session", s.id, "err", err)
 		e := &protocol.Error{Code: protocol.CodeUnavailable, Message: "History is not available now."}
@@ -300,6 +312,7 @@ func (s *Session) presenceUpdate(channel protocol.Channel, payload []byte) {
 	}
 	now := time.Now()
 	t.mu.Lock()
+	t.roomLocked()
 	if m.index < 0 {
 		t.mu.Unlock()
 		return

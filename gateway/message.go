@@ -138,6 +138,7 @@ func (g *Gateway) DeliverPrivate(p *protocol.Publication, authenticatedOnly bool
 	now := time.Now()
 	t := m.topic
 	t.mu.Lock()
+	t.roomLocked()
 	if m.index < 0 {
 		t.mu.Unlock()
 		return protocol.ErrRecipientNotFound

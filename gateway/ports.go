@@ -22,6 +22,9 @@ type Broker interface {
 // Feed is a node's interest in one topic.
 type Feed interface {
 	SetStored(ctx context.Context, stored bool) error
+	// Delivered tells whether a stored publication was delivered already or stored before the feed began; if
+	// not, it will be delivered.
+	Delivered(p *protocol.Publication) bool
 	Detach()
 }
 

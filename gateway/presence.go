@@ -144,7 +144,7 @@ func (t *topic) changeLocked(action protocol.PresenceAction, key rosterKey, entr
 			action = protocol.PresenceJoin
 		}
 	}
-	if len(t.members) == 0 {
+	if len(t.members) == 0 || t.opening != nil { // while the list is being opened nobody has got one
 		return false
 	}
 	b := &t.batch
@@ -162,16 +162,28 @@ func (t *topic) changeLocked(action protocol.PresenceAction, key rosterKey, entr
 // Changed implements PresenceSink: members of other gateways.
 func (t *topic) Changed(changes []PresenceChange) {
 	t.mu.Lock()
-	if t.roster == nil {
-		t.mu.Unlock()
-		return
-	}
-	dirty := false
+	defer func() {
+		if t.batch.empty() {
+			t.mu.Unlock()
+		} else {
+			t.flushLocked(time.Now(), false)
+		}
+	}()
 	for _, c := range changes {
+		if len(t.batch.buf) > maxBatchBytes {
+			t.startLocked(time.Now(), false)
+			t.roomLocked()
+		}
+		if t.roster == nil {
+			return
+		}
 		key, entry := rosterKey{session: c.Session}, c.Entry
+		// Of our own sessions nobody else can tell us anything; a member without an entry is none.
+		if protocol.NodeOf(c.Session) == t.hub.gw.opts.Node || len(entry) == 0 && c.Action != protocol.PresenceLeave {
+			continue
+		}
 		if t.pattern() {
-			server := t.hub.gw.settings.Current().ByID(t.key.Server)
-			if server == nil || !sameRule(server.Rule(c.Channel), t.rule.Load()) {
+			if c.Action != protocol.PresenceLeave && !t.owns(c.Channel) {
 				continue
 			}
 			key.source = c.Channel
@@ -179,13 +191,8 @@ func (t *topic) Changed(changes []PresenceChange) {
 				entry = append(protocol.AppendSource(append([]byte(nil), entry[:len(entry)-1]...), c.Channel), '}')
 			}
 		}
-		dirty = t.changeLocked(c.Action, key, entry) || dirty
+		t.changeLocked(c.Action, key, entry)
 	}
-	if !dirty {
-		t.mu.Unlock()
-		return
-	}
-	t.flushLocked(time.Now(), false)
 }
 
 // closeViewLocked gives up the roster when the topic goes or nobody has watched it for a while; it returns

@@ -58,7 +58,7 @@ func (s *Session) process(m *gws.Message) {
 		s.join(channel, r.Payload)
 	case protocol.ActionLeave:
 		if m := s.find(channel); m != nil && s.detach(m) {
-			m.leave()
+			m.leave(true)
 		}
 	case protocol.ActionMessage:
 		s.message(started, channel, &r)

@@ -132,7 +132,7 @@ func (s *Session) end(err error) {
 	s.subs = nil
 	s.mu.Unlock()
 	for _, m := range subs {
-		m.leave()
+		m.leave(false)
 	}
 	s.gw.removed(s, reason)
 }
@@ -159,10 +159,14 @@ func (s *Session) reasonOf(err error) closeReason {
 	return reasonLost
 }
 
-// leave ends a subscription: the member is gone before its presence leave is told.
-func (m *subscription) leave() {
+// leave ends a subscription: the member is gone before its presence leave is told. settled: nothing of the
+// channel goes to the socket any more once it returns, so that it may join again.
+func (m *subscription) leave(settled bool) {
 	t := m.topic
 	t.mu.Lock()
+	if settled {
+		t.settleLocked()
+	}
 	if !t.removeLocked(m) {
 		t.mu.Unlock()
 		return
@@ -199,6 +203,8 @@ func (s *Session) expel(m *subscription, e *protocol.Error) {
 	if !s.detach(m) {
 		return
 	}
-	m.leave()
-	s.fail(m.topic.key.Channel, "", e)
+	m.leave(true)
+	s.gw.metrics.errors.WithLabelValues(string(e.Code)).Inc()
+	// Behind the answers of a join that is under way.
+	m.send(appendText(nil, func(dst []byte) []byte { return protocol.AppendError(dst, m.topic.key.Channel, "", e) }))
 }

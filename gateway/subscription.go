@@ -14,9 +14,11 @@ type subscription struct {
 	topic   *topic
 	// index in topic.members; guarded by topic.mu.
 	index int
-	// begin is where the subscription begins: the batch's number and, in the low 24 bits, the byte in it.
-	begin atomic.Uint64
-	// presence: the session asked for presence; guarded by topic.mu.
+	// The subscription begins at a byte of the batch of a number. Set with topic.mu held and while no flush is
+	// writing to the member; a flush reads them without the lock.
+	beginBatch uint64
+	beginByte  int
+	// presence: the session asked for presence; changed with topic.mu held.
 	presence atomic.Bool
 	// data is the member's presence data; guarded by topic.mu.
 	data json.RawMessage
@@ -31,18 +33,18 @@ type hold struct {
 	frames   []byte
 	released bool
 	overflow bool
+	// first is, for a pattern's subscriber, the first offset of each channel that was delivered while it was held;
+	// guarded by topic.mu.
+	first map[protocol.Channel]uint64
 }
 
-// beginAt lets the subscription begin at a byte of a batch; a batch is smaller than 16 MiB (maxBatchBytes and
-// one frame).
-func (m *subscription) beginAt(batch uint64, from int) {
-	m.begin.Store(batch<<24 | uint64(from)&(1<<24-1))
-}
+// beginAt lets the subscription begin at a byte of a batch.
+func (m *subscription) beginAt(batch uint64, from int) { m.beginBatch, m.beginByte = batch, from }
 
 // from is where in the batch of that number the subscription begins.
 func (m *subscription) from(batch uint64) int {
-	if b := m.begin.Load(); b>>24 == batch<<24>>24 {
-		return int(b & (1<<24 - 1))
+	if m.beginBatch == batch {
+		return m.beginByte
 	}
 	return 0
 }

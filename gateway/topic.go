@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type topic struct {
 	users    int // joins under way and members: while above 0 the topic stays
 	idle     time.Time
 	members  []*subscription
+	held     []*hold // of a pattern's joining subscribers
 	stored   bool
 	position protocol.Position
 	ring     ring
@@ -36,11 +38,13 @@ type topic struct {
 	stopView func()
 
 	batch    batch
-	number   uint64    // of batch; grows with every flush
-	spare    batch     // the other buffer, while no flush runs
-	flushing bool      // a flush runs or is scheduled
-	writing  bool      // a flush is writing to the targets
-	quiet    sync.Cond // of mu: a flush has taken the batch, or has written it
+	number   uint64      // of batch; grows with every flush
+	spare    batch       // the other buffer, while no flush runs
+	flushing bool        // a flush runs or is scheduled
+	writing  bool        // a flush is writing to the targets
+	quiet    sync.Cond   // of mu: a flush has taken the batch, or has written it, or has nothing to write
+	settling int         // joins and leaves that wait for the running flush; the next one waits for them
+	gather   *time.Timer // of a flush that waits for further presence changes
 	last     time.Time
 	targets  []*subscription // of the running flush
 }
@@ -63,8 +67,7 @@ func (t *topic) Deliver(p *protocol.Publication) {
 		if p.Audience.Kind >= protocol.User {
 			return
 		}
-		server := t.hub.gw.settings.Current().ByID(t.key.Server)
-		if server == nil || !sameRule(server.Rule(p.Channel), t.rule.Load()) {
+		if !t.owns(p.Channel) {
 			return
 		}
 	}
@@ -82,15 +85,35 @@ func (t *topic) Deliver(p *protocol.Publication) {
 		t.mu.Unlock()
 		return
 	}
-	for t.flushing && len(t.batch.buf) > maxBatchBytes {
-		t.quiet.Wait() // backpressure: whoever delivers waits for the flush
-	}
+	t.roomLocked()
 	t.appendLocked(now, p)
 	t.flushLocked(now, true)
 }
 
 // maxBatchBytes is how much may wait for a flush. It is reached only when the machine cannot keep up.
 const maxBatchBytes = 4 << 20
+
+// roomLocked is backpressure: whoever delivers waits until a flush has taken a batch that is too large.
+func (t *topic) roomLocked() {
+	for t.flushing && len(t.batch.buf) > maxBatchBytes {
+		t.quiet.Wait()
+	}
+}
+
+// settleLocked waits until no flush is writing: what was flushed so far is out to everybody. A hot topic's next
+// flush begins only when those who wait have had their turn.
+func (t *topic) settleLocked() {
+	if !t.writing {
+		return
+	}
+	t.settling++
+	for t.writing {
+		t.quiet.Wait()
+	}
+	if t.settling--; t.settling == 0 {
+		t.quiet.Broadcast()
+	}
+}
 
 // appendLocked appends a publication's frame to the batch.
 func (t *topic) appendLocked(now time.Time, p *protocol.Publication) {
@@ -107,6 +130,26 @@ func (t *topic) appendLocked(now time.Time, p *protocol.Publication) {
 	b.endRun(p.Audience, false)
 	b.accepted = append(b.accepted, p.Accepted)
 	b.presenceOnly = false
+}
+
+// notLive leaves out of a pattern's history what its subscriber gets live: what was delivered while it was held,
+// and what is still on its way. A pattern has no single offset to cut at, since its channels live in different
+// streams. It ends the noting of what is delivered.
+func (t *topic) notLive(h *hold, pubs []*protocol.Publication) []*protocol.Publication {
+	delivered := make([]bool, len(pubs))
+	for i, p := range pubs {
+		delivered[i] = t.feed.Delivered(p) // before the lock: it may be delivering to this topic
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = slices.DeleteFunc(t.held, func(x *hold) bool { return x == h })
+	out := pubs[:0:0]
+	for i, p := range pubs {
+		if first, ok := h.first[p.Channel]; delivered[i] && (!ok || p.Offset < first) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Gap implements Sink.
@@ -129,6 +172,7 @@ func (t *topic) Gap(channel protocol.Channel, _, to uint64) {
 		return protocol.AppendError(dst, t.key.Channel, "", e)
 	})
 	t.batch.endRun(protocol.Audience{}, false)
+	t.batch.presenceOnly = false
 	t.flushLocked(now, true)
 }
 
@@ -140,12 +184,9 @@ func (t *topic) addLocked(m *subscription) {
 }
 
 // beginAgainLocked lets a member begin anew, for a repeated join: what was delivered before belongs before the
-// answers, what comes later behind them. It waits until no flush is writing, and gives the waiting frames that
-// the member may see; they will not be sent to it again.
+// answers, what comes later behind them. It gives the waiting frames that the member may see; they will not be
+// sent to it again. No flush is writing (settleLocked).
 func (t *topic) beginAgainLocked(m *subscription) []byte {
-	for tries := 0; t.writing && tries < 8; tries++ {
-		t.quiet.Wait()
-	}
 	b := &t.batch
 	if b.empty() {
 		return nil

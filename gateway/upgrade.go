@@ -77,6 +77,8 @@ func (g *Gateway) refuse(r *http.Request) *refusal {
 	switch {
 	case hash == "" || strings.Contains(hash, "/"):
 		return &refusal{status: http.StatusNotFound, code: "not_found", text: "Sockets live at /rt/{connection hash}."}
+	case !r.ProtoAtLeast(1, 1):
+		return &refusal{status: http.StatusHTTPVersionNotSupported, code: "http_version", text: "HTTP/1.1 is needed."}
 	case !headerHas(r.Header, "Connection", "upgrade") || !headerHas(r.Header, "Upgrade", "websocket"):
 		return &refusal{status: http.StatusUpgradeRequired, code: "upgrade_required", text: "This address speaks WebSocket.", header: "Upgrade: websocket\r\n"}
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
@@ -163,6 +165,9 @@ func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
 		s.identity.Store(&identity)
 	}
 	_ = c.SetDeadline(time.Time{})
+	// gws looks at the first line and at the whole value of each; refuse has looked at all of them.
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
 	socket, err := g.upgrader.UpgradeFromConn(c, bufio.NewReaderSize(rest, readBuffer), r)
 	if err != nil {
 		g.metrics.refused.WithLabelValues("handshake").Inc()

@@ -6,6 +6,7 @@ import (
 
 	"fanfare/internal/api"
 	webclient "fanfare/web/client"
+	webdemo "fanfare/web/demo"
 )
 
 // serveHTTP is every request that is not a socket; before the node is ready only an answer that says so.
@@ -42,12 +43,20 @@ func (n *Node) mountHTTP() error {
 		return err //nolint:wrapcheck // names the key
 	}
 	client := webclient.Handler()
+	demo, err := webdemo.Handler(demoPath)
+	if err != nil {
+		return err //nolint:wrapcheck // names the demo
+	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/rt/"):
 			n.gateway.ServeHTTP(w, r)
 		case path == "/client.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			client.ServeHTTP(w, r)
+		case n.opts.Dev && strings.HasPrefix(path, demoPath):
+			demo.ServeHTTP(w, r)
+		case n.opts.Dev && (path == "/" || path+"/" == demoPath):
+			http.Redirect(w, r, demoPath, http.StatusFound)
 		default:
 			n.api.ServeHTTP(w, r)
 		}
@@ -55,3 +64,6 @@ func (n *Node) mountHTTP() error {
 	n.http.Store(&h)
 	return nil
 }
+
+// demoPath is where the support chat lives; `fanfare dev` shows it first.
+const demoPath = "/demo/"
