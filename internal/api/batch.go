@@ -86,7 +86,7 @@ func (a *API) publishBatch(ctx context.Context, events []Event, atomic bool) ([]
 	results, err := a.o.Backend.PublishBatch(ctx, events, atomic)
 	switch {
 	case err != nil:
-		return nil, err //nolint:wrapcheck // classified by its type
+		return nil, err
 	case len(results) != len(events):
 		return nil, fmt.Errorf("%d results for %d events", len(results), len(events))
 	}
@@ -112,7 +112,7 @@ func parseBatch(body []byte) ([]draft, bool, error) {
 		Atomic *bool             `json:"atomic"`
 	}
 	if err := policy.Unmarshal(body, &doc); err != nil {
-		return nil, false, err //nolint:wrapcheck // names the field
+		return nil, false, err
 	}
 	switch {
 	case doc.Events == nil:

@@ -6,7 +6,7 @@ import (
 )
 
 //go:embed openapi.yaml
-var description []byte //nolint:gochecknoglobals // embedded file
+var description []byte
 
 // getDescription answers the API's own description.
 func (a *API) getDescription(req *request) error {

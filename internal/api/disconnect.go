@@ -27,7 +27,7 @@ func (a *API) postDisconnect(req *request) error {
 		SocketID  *string        `json:"socketId"`
 	}
 	if err := policy.Unmarshal(body, &doc); err != nil {
-		return err //nolint:wrapcheck // names the field
+		return err
 	}
 	event := eventDoc{DboID: doc.DboID, RowID: doc.RowID, AuthTable: doc.AuthTable, AuthID: doc.AuthID, SocketID: doc.SocketID}
 	var who protocol.Audience
@@ -44,7 +44,7 @@ func (a *API) postDisconnect(req *request) error {
 		Server: req.server, Session: who.Session, DboID: who.DboID, RowID: who.RowID,
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // classified by its type
+		return err
 	}
 	a.log.Info("api: sockets ended", "server", req.server.ID, "sockets", n)
 	return send(req.w, http.StatusOK, struct {

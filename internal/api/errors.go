@@ -85,7 +85,6 @@ type methodError struct{ allow string }
 // Error makes it an error.
 func (e *methodError) Error() string { return "method not allowed" }
 
-//nolint:gochecknoglobals // constants
 var (
 	errNoPath      = &statusError{status: http.StatusNotFound, Code: codeNotFound, Message: "There is no such path."}
 	errNoWorkspace = &statusError{status: http.StatusNotFound, Code: codeNotFound, Message: "There is no such workspace."}

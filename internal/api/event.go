@@ -58,7 +58,7 @@ func (a *API) postEvent(req *request) error {
 	}
 	var doc eventDoc
 	if err := policy.Unmarshal(body, &doc); err != nil {
-		return err //nolint:wrapcheck // names the field
+		return err
 	}
 	e, err := doc.form()
 	if err != nil {

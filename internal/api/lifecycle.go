@@ -19,7 +19,7 @@ const (
 func (a *API) getLifecycle(req *request) error {
 	q := req.query()
 	after := q.text("after")
-	limit := q.number("limit", 1, maxPage, defaultPage)
+	limit := q.number("limit", maxPage, defaultPage)
 	wait := q.wait()
 	if err := q.end(); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (a *API) readLifecycle(ctx context.Context, req *request, after string, lim
 	found, err := a.o.Lifecycle.Read(look, req.server, after, limit, false)
 	cancel()
 	if err != nil || len(found.Items) > 0 || wait == 0 {
-		return found, err //nolint:wrapcheck // classified by its type
+		return found, err
 	}
 	patient, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -92,7 +92,7 @@ func (a *API) readLifecycle(ctx context.Context, req *request, after string, lim
 		// Nothing came in time, or the node drains: no reason to say more than that.
 		return LifecyclePage{Next: after}, nil
 	}
-	return found, err //nolint:wrapcheck // as above
+	return found, err
 }
 
 // streamLifecycle sends Server-Sent Events until the client goes away or the node drains.

@@ -128,7 +128,7 @@ func TestLifecycleStream(t *testing.T) {
 		if lastID != "" {
 			r.Header.Set("Last-Event-ID", lastID)
 		}
-		res, err := s.Client().Do(r) //nolint:bodyclose // by the caller
+		res, err := s.Client().Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestLifecycleStream(t *testing.T) {
 	l.add(LifecycleLeave)
 	read("id: 3")
 	b.api.Drain()
-	for lines.Scan() { //nolint:revive // to the end
+	for lines.Scan() {
 	}
 	if err := lines.Err(); err != nil {
 		t.Errorf("the stream did not end well: %v", err)

@@ -15,7 +15,7 @@ func (a *API) listChannels(req *request) error {
 	query := ChannelsQuery{
 		Server: req.server,
 		Prefix: q.text("prefix"),
-		Limit:  q.number("limit", 1, maxPage, defaultPage),
+		Limit:  q.number("limit", maxPage, defaultPage),
 		After:  protocol.Channel(q.cursor()),
 	}
 	if err := q.end(); err != nil {
@@ -32,7 +32,7 @@ func (a *API) listChannels(req *request) error {
 	defer cancel()
 	found, err := a.o.Backend.Channels(ctx, query)
 	if err != nil {
-		return err //nolint:wrapcheck // classified by its type
+		return err
 	}
 	next := ""
 	if n := len(found.Items); found.More && n > 0 && query.Names == nil {
@@ -46,7 +46,7 @@ func (a *API) getPresence(req *request) error {
 	q := req.query()
 	query := PresenceQuery{
 		Server: req.server,
-		Limit:  q.number("limit", 1, maxPage, defaultPage),
+		Limit:  q.number("limit", maxPage, defaultPage),
 		After:  q.cursor(),
 	}
 	err := q.end()
@@ -60,7 +60,7 @@ func (a *API) getPresence(req *request) error {
 	defer cancel()
 	found, err := a.o.Backend.Presence(ctx, query)
 	if err != nil {
-		return err //nolint:wrapcheck // classified by its type
+		return err
 	}
 	next := ""
 	if found.Next != "" {
@@ -80,7 +80,7 @@ func (a *API) getHistory(req *request) error {
 	q := req.query()
 	query := HistoryQuery{
 		Server: req.server,
-		Limit:  q.number("limit", 1, a.o.Limits.HistoryFrames, min(defaultPage, a.o.Limits.HistoryFrames)),
+		Limit:  q.number("limit", a.o.Limits.HistoryFrames, min(defaultPage, a.o.Limits.HistoryFrames)),
 		Before: q.offset("before"),
 		After:  q.offset("after"),
 		Since:  q.moment("since"),
@@ -111,7 +111,7 @@ func (a *API) getHistory(req *request) error {
 	defer cancel()
 	found, err := a.o.Backend.History(ctx, query)
 	if err != nil {
-		return err //nolint:wrapcheck // classified by its type
+		return err
 	}
 	return send(req.w, http.StatusOK, bounded(found, query.After == nil && query.Since.IsZero()))
 }

@@ -58,8 +58,10 @@ func newBench(t testing.TB, setups ...setup) *bench {
 		s.Name, s.Enabled, s.Hash = "Demo", true, "demo"
 		s.Channels = []policy.Rule{
 			{Pattern: "room1", Enabled: true, AnonymousClients: true, ClientPublicMessaging: true, Presence: true},
-			{Pattern: "chat/*", Enabled: true, History: 100, Presence: true, ClientPublicMessaging: true, ClientAuthenticatedMessaging: true,
-				ClientPrivateMessaging: true, ClientPrivateMessagingAuthenticatedOnly: true},
+			{
+				Pattern: "chat/*", Enabled: true, History: 100, Presence: true, ClientPublicMessaging: true, ClientAuthenticatedMessaging: true,
+				ClientPrivateMessaging: true, ClientPrivateMessagingAuthenticatedOnly: true,
+			},
 			{Pattern: "off", Enabled: false},
 			{Pattern: "hook", Enabled: true, Triggers: []policy.Trigger{{
 				URL: "https://example.test/hook", Actions: policy.TriggerActions{Join: true}, Secret: policy.Secrets{secretA, secretB},
@@ -211,7 +213,7 @@ type description31 struct {
 	router routers.Router
 }
 
-var loadOnce = sync.OnceValues(func() (*description31, error) { //nolint:gochecknoglobals // a test's cache
+var loadOnce = sync.OnceValues(func() (*description31, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(description)
 	if err != nil {
 		return nil, err

@@ -53,15 +53,15 @@ func (q *query) text(name string) string {
 	return v[0]
 }
 
-// number gives a parameter between two bounds.
-func (q *query) number(name string, lowest, highest, absent int) int {
+// number gives a parameter from 1 on; what is over the highest is cut.
+func (q *query) number(name string, highest, absent int) int {
 	text := q.text(name)
 	if text == "" && !q.values.Has(name) {
 		return absent
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < lowest {
-		q.fail(name, "must be a number from %d to %d", lowest, highest)
+	if err != nil || n < 1 {
+		q.fail(name, "must be a number from 1 to %d", highest)
 		return absent
 	}
 	return min(n, highest)

@@ -51,7 +51,7 @@ func (a *API) putRealtime(req *request) error {
 		next, err := policy.DecodeServer(body, *s)
 		switch {
 		case err != nil:
-			return err //nolint:wrapcheck // names the field
+			return err
 		case next.ID != s.ID:
 			return badField("id", "is %d, the path says %d", next.ID, s.ID)
 		}
@@ -78,17 +78,17 @@ func storeError(err error) error {
 			return err
 		}
 	}
-	return &outOfReach{err: err}
+	return &unreachableError{err: err}
 }
 
-// outOfReach is a store that does not answer.
-type outOfReach struct{ err error }
+// unreachableError is a store that does not answer.
+type unreachableError struct{ err error }
 
 // Error makes it an error.
-func (e *outOfReach) Error() string { return fmt.Sprintf("settings store: %v", e.err) }
+func (e *unreachableError) Error() string { return fmt.Sprintf("settings store: %v", e.err) }
 
 // Unwrap gives the cause, and the answer.
-func (e *outOfReach) Unwrap() []error {
+func (e *unreachableError) Unwrap() []error {
 	return []error{e.err, &statusError{
 		status: http.StatusServiceUnavailable, Code: protocol.CodeUnavailable,
 		Message: "The settings could not be stored: the broker does not answer. Read them again before you retry.",

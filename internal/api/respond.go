@@ -30,7 +30,7 @@ func (a *answer) Write(b []byte) (int, error) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	return a.ResponseWriter.Write(b) //nolint:wrapcheck // a pass-through
+	return a.ResponseWriter.Write(b)
 }
 
 // Unwrap lets http.ResponseController through.

@@ -25,8 +25,8 @@ func (a *API) listRules(req *request) error {
 		return err
 	}
 	q := req.query()
-	limit := q.number("limit", 1, maxPage, q.number("per_page", 1, maxPage, defaultPage))
-	number := q.number("page", 1, maxPage, 1)
+	limit := q.number("limit", maxPage, q.number("per_page", maxPage, defaultPage))
+	number := q.number("page", maxPage, 1)
 	search := strings.ToLower(q.text("search"))
 	q.text("include_xanoscript") // Xano's; there is no script here
 	if after := q.cursor(); after != "" {
@@ -69,7 +69,7 @@ func (a *API) createRule(req *request) error {
 	s, err := a.change(req, func(s *policy.Server, body []byte) error {
 		rule, err := policy.DecodeRule(body, 0, s)
 		if err != nil {
-			return err //nolint:wrapcheck // names the field
+			return err
 		}
 		rules := []policy.Rule{rule}
 		policy.Unmask(rules, s)
@@ -108,7 +108,7 @@ func (a *API) putRule(req *request) error {
 		}
 		rules := make([]policy.Rule, 1)
 		if rules[0], err = policy.DecodeRule(body, s.Channels[at].ID, s); err != nil {
-			return err //nolint:wrapcheck // names the field
+			return err
 		}
 		if rules[0].ID != s.Channels[at].ID {
 			return badField("id", "is %d, the path says %d", rules[0].ID, s.Channels[at].ID)

@@ -24,7 +24,7 @@ func docOf(s *policy.Server) workspaceDoc {
 
 func (a *API) listWorkspaces(req *request) error {
 	q := req.query()
-	limit := q.number("limit", 1, maxPage, defaultPage)
+	limit := q.number("limit", maxPage, defaultPage)
 	after := q.cursor()
 	if err := q.end(); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (a *API) putWorkspace(req *request) error {
 			Hash    *string            `json:"hash"`
 		}
 		if err := policy.Unmarshal(body, &doc); err != nil {
-			return err //nolint:wrapcheck // names the field
+			return err
 		}
 		if doc.ID != nil && *doc.ID != s.ID {
 			return badField("id", "cannot be changed")

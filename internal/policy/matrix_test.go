@@ -10,7 +10,6 @@ import (
 // The matrix of xano-realtime.md 3.2 as decided in its section 12, written down as rules of its own and compared
 // with the decisions for every combination of flags.
 
-//nolint:gochecknoglobals // constants
 var (
 	anonymous = &protocol.Identity{}
 	user      = &protocol.Identity{Authenticated: true, DboID: 17, RowID: "3"}
@@ -142,8 +141,12 @@ func TestPresets(t *testing.T) {
 		{"anonymous read, authenticated write", flags{ac: true, pm: true, pma: true}, outcome{join: true}, outcome{join: true, public: true}},
 		{"notifications", flags{ac: true}, outcome{join: true}, outcome{join: true}},
 		{"authenticated chat", flags{am: true}, outcome{}, outcome{join: true, public: true, audience: protocol.Authenticated}},
-		{"authenticated chat + private", flags{am: true, vm: true, vma: true}, outcome{},
-			outcome{join: true, public: true, audience: protocol.Authenticated, private: true}},
+		{
+			"authenticated chat + private",
+			flags{am: true, vm: true, vma: true},
+			outcome{},
+			outcome{join: true, public: true, audience: protocol.Authenticated, private: true},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := c.f.rule()

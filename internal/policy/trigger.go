@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 )
 
@@ -44,10 +45,15 @@ var errSecretsType = errors.New("must be a string or a list of strings")
 
 // MarshalJSON writes one secret as a string and several as a list.
 func (s Secrets) MarshalJSON() ([]byte, error) {
+	var v any = []string(s)
 	if len(s) == 1 {
-		return json.Marshal(s[0])
+		v = s[0]
 	}
-	return json.Marshal([]string(s))
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode secrets: %w", err)
+	}
+	return b, nil
 }
 
 // UnmarshalJSON reads null, a string or a list of strings.

@@ -243,7 +243,7 @@ func (b *bucket) writeError(ctx context.Context, id protocol.ServerID, err error
 // wait lets somebody else finish: longer with every try, and not in step with others.
 func wait(ctx context.Context, try int) error {
 	longest := min(5*time.Millisecond<<try, 200*time.Millisecond)
-	t := time.NewTimer(rand.N(longest) + time.Millisecond) //nolint:gosec // no secret
+	t := time.NewTimer(rand.N(longest) + time.Millisecond)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
