@@ -107,6 +107,9 @@ func (p *program) importRules(cmd *cobra.Command, args []string) error {
 
 // parseImport reads a file in one of the formats.
 func (p *program) parseImport(name, format string, content []byte) (imported, error) {
+	if name = filepath.Base(name); name == "-" {
+		name = "standard input"
+	}
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
 	start := bytes.TrimLeft(content, " \t\r\n")
 	switch {
@@ -116,7 +119,7 @@ func (p *program) parseImport(name, format string, content []byte) (imported, er
 		format = "script"
 	}
 	bad := func(err error) (imported, error) {
-		return imported{}, usageError{fmt.Errorf("%s: %w", filepath.Base(name), err)}
+		return imported{}, usageError{fmt.Errorf("%s: %w", name, err)}
 	}
 	switch format {
 	case "json":
@@ -127,7 +130,7 @@ func (p *program) parseImport(name, format string, content []byte) (imported, er
 			return bad(err)
 		}
 		for _, note := range script.Notes {
-			p.printErr(fmt.Sprintf("fanfare: %s: %s", filepath.Base(name), note))
+			p.printErr(fmt.Sprintf("fanfare: %s: %s", name, note))
 		}
 		if len(script.Rules) == 0 {
 			return bad(errors.New("no realtime_channel in it"))
