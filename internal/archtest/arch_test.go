@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -40,12 +41,28 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// sources parses every Go file of this module.
+// parsed is every Go file of this module, read once for all tests.
+var parsed = sync.OnceValues(parse)
+
 func sources(t *testing.T) []source {
 	t.Helper()
-	top := root(t)
+	out, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 50 {
+		t.Fatalf("only %d files found", len(out))
+	}
+	return out
+}
+
+func parse() ([]source, error) {
+	top, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return nil, err
+	}
 	var out []source
-	err := filepath.WalkDir(top, func(name string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(top, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -67,13 +84,7 @@ func sources(t *testing.T) []source {
 		out = append(out, source{filepath.ToSlash(rel), strings.HasSuffix(name, "_test.go"), file, set})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(out) < 50 {
-		t.Fatalf("only %d files found", len(out))
-	}
-	return out
+	return out, err
 }
 
 // enter leaves out what is not of this module.
