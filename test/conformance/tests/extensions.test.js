@@ -234,6 +234,23 @@ describe('resume', () => {
     assert.equal((await again.wait({ action: 'message' })).payload, 'first');
   });
 
+  test('from an offset just acknowledged, by a socket that joins at that moment', async () => {
+    const name = room();
+    const writer = await s.rt.raw();
+    await writer.joined(name);
+    const reader = await s.rt.raw();
+    for (const i of tick(150)) {
+      const { offset } = await writer.published(name, i);
+      const { answer, from } = await reader.joined(name, { resume: { offset } });
+      assert.deepEqual(answer.payload, { resumed: true }, `round ${i}`);
+      writer.message(name, 'fence');
+      await reader.wait({ payload: 'fence' }, { from });
+      assert.deepEqual(reader.since(from, { action: 'message' }).map((f) => f.payload), ['fence'], `round ${i}: what came before is known`);
+      reader.leave(name);
+      await reader.settled();
+    }
+  });
+
   test('false with another epoch: the latest history follows, whatever history said', async () => {
     const name = room();
     const writer = await s.rt.raw();

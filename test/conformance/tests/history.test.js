@@ -88,6 +88,26 @@ describe('history', () => {
     assert.equal((await sender.history(b)).history.length, 2);
   });
 
+  test('what was acknowledged is in the next answer, on the same socket and on others', async () => {
+    const name = room(1000);
+    const [a, b] = [await s.rt.raw(), await s.rt.raw()];
+    await a.joined(name);
+    await b.joined(name);
+    for (const i of tick(300)) {
+      await a.published(name, i);
+      const reader = i % 2 ? a : b;
+      const { history } = await reader.history(name, { limit: 3 });
+      assert.equal(history.at(-1)?.payload, i, `message ${i} was acknowledged and is not there`);
+    }
+    for (const i of tick(100)) {
+      const fresh = room();
+      await a.joined(fresh);
+      await a.published(fresh, i);
+      assert.deepEqual((await a.history(fresh)).history.map((f) => f.payload), [i], 'the first message of a channel');
+      a.leave(fresh);
+    }
+  });
+
   test('messages for authenticated clients stand in the history of authenticated clients only', async () => {
     const name = room();
     const member = await s.rt.raw({ user: { row_id: 1 } });

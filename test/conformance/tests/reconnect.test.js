@@ -25,7 +25,7 @@ async function fresh(options, rules = [open('room1', { history: 25 }), open('roo
 /** Milliseconds between the attempts of a user to connect. */
 const pauses = (user) => user.attempts.slice(1).map((a, i) => Math.round(a.at - (user.attempts[i].closed?.at ?? user.attempts[i].at)));
 
-const near = (actual, expected, slack = 450) =>
+const near = (actual, expected, slack = 900) =>
   assert.ok(actual > expected - 30 && actual < expected + slack, `about ${expected} ms, was ${actual}`);
 
 describe('reconnecting', { concurrency: 4 }, () => {
