@@ -233,7 +233,10 @@ func TestCut(t *testing.T) {
 	r := newRig(t, "node0001", ConnectOptions{URLs: []string{node.URL()}}, 1, func(o *Options) { o.Deadline = 4 * time.Second })
 	_, room := r.attach("room", false)
 	node.Stop()
-	natstest.Eventually(t, "the loss to be noticed", func() bool { up, _ := r.o.Client.Connected(); return !up })
+	natstest.Eventually(t, "the loss to be noticed", func() bool {
+		up, _ := r.o.Client.Connected()
+		return !up && !r.o.Client.Publish().IsConnected()
+	})
 	if _, err := r.publish("room", "a", true); !errors.Is(err, protocol.ErrUnavailable) {
 		t.Errorf("stored while cut: %v", err)
 	}

@@ -115,7 +115,7 @@ func (f *Feed) unstore() {
 		for _, c := range f.below.chains {
 			held = append(held, c.held...)
 		}
-		*f.below = pattern{chains: map[protocol.Channel]*chain{}, max: f.below.max}
+		f.below.forget()
 	}
 	if !f.ready.Load() || f.closed.Load() {
 		return

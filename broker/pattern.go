@@ -29,6 +29,14 @@ func (pt *pattern) begin(f *Feed, floors [subject.Shards]uint64, epochs [subject
 	}
 }
 
+// forget drops all channels and ends their repairs, which look at holding; mu is held.
+func (pt *pattern) forget() {
+	for _, c := range pt.chains {
+		c.holding = true
+	}
+	*pt = pattern{chains: map[protocol.Channel]*chain{}, max: pt.max}
+}
+
 // chain gives the state of a channel; nil when there is no room, and the publication is left to a later check.
 // mu is held.
 func (pt *pattern) chain(f *Feed, channel protocol.Channel, shard int) *chain {

@@ -74,6 +74,11 @@ func (s *sender) add(p *protocol.Publication) error {
 	if err := subject.Check(p.Channel); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	if p.Origin != s.b.o.Node { // the origin is what keeps its echo from being delivered here again
+		own := *p
+		own.Origin = s.b.o.Node
+		p = &own
+	}
 	data := envelope.Append(make([]byte, 0, envelope.Size(p)), p)
 	if int64(len(data)) > s.nc.MaxPayload() && s.nc.MaxPayload() > 0 {
 		return tooLarge(s.nc.MaxPayload())

@@ -51,8 +51,12 @@ func TestUnstoredRemote(t *testing.T) {
 	for _, c := range []protocol.Channel{"chat/x", "chat/", "chat", "a/b", "a.b", "room/x"} {
 		a.mustPublish(c, "to "+string(c), false)
 	}
-	here.expect(t, want...)
+	stranger := a.publication("room", "without origin")
+	stranger.Origin = ""
+	a.Publish(stranger, false, "", func(protocol.Receipt, error) {})
+	want = append(want, "without origin")
 	there.expect(t, want...)
+	here.expect(t, want...)
 	below.expect(t, "to chat/x")
 	dots.expect(t, "to a.b")
 	if p := there.pubs[7]; p.Origin != "node000a" || p.Channel != "room" || string(p.Frame) != `{"action":"message","id":"7"}` {
