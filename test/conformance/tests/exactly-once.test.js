@@ -11,7 +11,7 @@ const s = serve({});
 
 const JOINS = 1000;
 const JOINERS = 25;
-const SENDERS = 4;
+const SENDERS = 8;
 
 /** Fails unless, for each sender, the numbers seen go up one by one. */
 function assertGapless(frames, what) {
@@ -95,7 +95,7 @@ test(`${JOINS} joins at random moments under constant traffic: exactly once over
   t.diagnostic(`${sent} messages sent; ${JSON.stringify(tally)}`);
   assert.equal(tally.history + tally.resumed, JOINS);
   assert.ok(tally.resumed > JOINS / 4, 'most resumes succeed');
-  assert.ok(sent > 500, 'there was traffic');
+  assert.ok(sent > 300, `there was traffic: ${sent}`);
 });
 
 test('200 joins of a pattern over five busy channels: exactly once for each channel, over history and live', { timeout: 100_000 }, async (t) => {

@@ -130,6 +130,7 @@ describe('a token that is not valid', () => {
       const user = s.rt.sdk({ version, token: mint({ row_id: 12, exp: now() - 5 }) });
       const channel = await user.open('room', { presence: true });
       assert.equal((await channel.errors.wait({ action: 'error' })).payload.message, 'Authentication failed.');
+      await channel.wait({ action: 'presence_full' });
       assert.deepEqual(channel.presence().at(-1).permissions, { dbo_id: 0, row_id: 0 });
       const mark = channel.mark;
       const started = performance.now();

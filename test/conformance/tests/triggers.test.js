@@ -8,6 +8,8 @@ const { serve, assertError, tick } = require('../lib/suite');
 const { Webhooks } = require('../lib/webhooks');
 const { VERSIONS } = require('../lib/sdk');
 const { open, nested } = require('../lib/rules');
+const { newHash } = require('../lib/server');
+const { until } = require('../lib/wait');
 
 let hooks;
 before(async () => { hooks = await Webhooks.start(); });
@@ -169,6 +171,60 @@ describe('the join trigger', () => {
     const third = await rt.raw({ user: { row_id: 1 } });
     const { presence } = await third.joined('room', { presence: true });
     assert.deepEqual(presence.map((c) => c.socketId).sort(), [watcher.socketId, third.socketId].sort());
+  });
+});
+
+describe('while a join trigger runs (500 ms)', () => {
+  const slow = (value = true) => triggered({ join: true }, (b) => answer({ delay: b.client.permissions.row_id === '1' ? 500 : 0, value }), { flags: { anonymous_clients: false } });
+  const asked = (calls) => until('the trigger to be asked', () => calls().some((c) => c.body.client.permissions.row_id === '1'));
+  const join = { action: 'join', options: { channel: 'room' }, payload: { history: true, presence: true } };
+
+  test('a leave behind it ends outside', async () => {
+    const { rt } = await slow();
+    const watcher = await rt.raw({ user: { row_id: 2 } });
+    await watcher.joined('room', { presence: true });
+    const client = await rt.raw({ user: { row_id: 1 } });
+    client.send(join).leave('room').message('room', 'x');
+    await client.wait({ action: 'error', payload: { code: 'not_joined' } });
+    const { presence } = await watcher.joined('room', { presence: true });
+    assert.equal(presence.length, 1);
+  });
+
+  test('the rule is deleted: no membership comes of it', async () => {
+    const { rt, calls } = await slow();
+    const client = await rt.raw({ user: { row_id: 1 } });
+    client.send(join);
+    await asked(calls);
+    await rt.put({ channels: [open('other')] });
+    await client.wait({ action: 'error', options: { channel: 'room' } });
+    const mark = client.mark;
+    client.message('room', 'x');
+    await client.wait({ action: 'error', options: { channel: 'room' } }, { from: mark });
+  });
+
+  test('the token runs out: a channel for members only admits nobody anonymous', async () => {
+    const { rt, calls } = await slow();
+    const exp = Math.floor(Date.now() / 1000) + 2;
+    const client = await rt.raw({ user: { row_id: 1, exp } });
+    await until('shortly before the end of the token', () => Date.now() > exp * 1000 - 250, { every: 5 });
+    client.send(join);
+    await asked(calls);
+    await client.wait({ action: 'error', payload: { code: 'token_expired' } });
+    const error = await client.wait({ action: 'error', options: { channel: 'room' } });
+    assert.ok(['anonymous_not_allowed', 'removed'].includes(error.payload.code), error.payload.code);
+    client.message('room', 'x');
+    await client.wait({ action: 'error', options: { channel: 'room' }, payload: { code: 'not_joined' } });
+  });
+
+  test('the hash changes: the socket is closed with 4401', async () => {
+    const { rt, calls } = await slow();
+    const client = await rt.raw({ user: { row_id: 1 } });
+    client.send(join);
+    await asked(calls);
+    await rt.put({ hash: newHash(), channels: rt.channels });
+    assert.equal((await client.ended).code, 4401);
+    const watcher = await rt.raw({ user: { row_id: 2 } });
+    await until('nobody but the watcher', async () => (await watcher.joined('room', { presence: true })).presence.length === 1, { every: 100, timeout: 5000 });
   });
 });
 
