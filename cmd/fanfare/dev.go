@@ -88,6 +88,7 @@ func banner(c config.Config, addr string) string {
 	line := func(name, text string) { _, _ = fmt.Fprintf(&b, "  %-13s %s\n", name, text) }
 	b.WriteString("Fanfare is running, set up for trying things out.\n\n")
 	if c.SettingsFile == "" {
+		line("demo page", http+host+"/")
 		line("socket", ws+host+"/rt/demo   channels room1 and chat/*")
 		line("server API", http+host+"/api/v1/demo/")
 	} else {

@@ -156,6 +156,9 @@ func TestDev(t *testing.T) {
 		}
 	}
 	eventually(t, "http://"+host+"/api/v1/demo/channels", key)
+	if page := eventually(t, r.find(t, &r.out, `demo page +(\S+)`), ""); !strings.Contains(page, "<html") {
+		t.Errorf("the demo page: %.200s", page)
+	}
 	if code, _ := get(t, "http://"+host+"/api:meta/workspace/1/realtime", "wrong"); code != http.StatusUnauthorized {
 		t.Errorf("a wrong token gets %d", code)
 	}

@@ -48,6 +48,7 @@ var rooms = map[string]room{
 	"internal/archtest": {},
 	"internal/natstest": {never: []string{gws}},
 	"web/client":        {stdlib: true},
+	"web/demo":          {stdlib: true},
 }
 
 const (
