@@ -102,7 +102,7 @@ func (m *model) serve(p *peer) {
 // TestExactlyOnce: whatever breaks and however slow the application is, it receives every stored message once
 // and in order, and every acknowledged message is among them.
 func TestExactlyOnce(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(15) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				exactlyOnce(t, rand.New(rand.NewPCG(seed, 1)))
