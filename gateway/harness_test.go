@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lxzan/gws"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -179,10 +178,13 @@ func (noTriggers) Message(_ context.Context, _ []policy.Trigger, in TriggerInput
 // server is a gateway on a loopback port with the memory behind it.
 type server struct {
 	*Gateway
-	memory *memory
-	addr   string
-	book   *bookStore
-	stop   func()
+	memory    *memory
+	addr      string
+	book      *bookStore
+	front     *Front
+	ports     Ports
+	stopFront func()
+	stop      func()
 }
 
 type bookStore struct {
@@ -234,181 +236,54 @@ func testOptions() Options {
 
 func serve(tb testing.TB, o Options, rules ...policy.Rule) *server {
 	tb.Helper()
-	s := &server{memory: newMemory(), book: &bookStore{book: bookOf(tb, 1, rules...)}}
-	s.Gateway = New(o)
+	return serveWith(tb, o, nil, rules...)
+}
+
+// serveWith is serve with something changed before it starts.
+func serveWith(tb testing.TB, o Options, change func(*server), rules ...policy.Rule) *server {
+	tb.Helper()
+	s := newServer(tb, o, rules...)
+	if change != nil {
+		change(s)
+	}
 	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s.addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
 	accepting, stopAccepting := context.WithCancel(context.Background())
-	var running, fronts sync.WaitGroup
-	running.Go(func() {
-		_ = s.Gateway.Run(ctx, Ports{Broker: s.memory, History: s.memory, Presence: s.memory, Authenticator: tokens{}, Triggers: noTriggers{}, Settings: s.book})
-	})
-	front := &Front{Gateway: s.Gateway, Handler: http.NotFoundHandler(), Logger: o.Logger}
-	fronts.Go(func() { _ = front.Serve(accepting, ln, time.Second) })
-	s.stop = sync.OnceFunc(func() {
+	var fronts sync.WaitGroup
+	fronts.Go(func() { _ = s.front.Serve(accepting, ln, time.Second) })
+	s.stopFront = func() {
 		stopAccepting()
 		fronts.Wait()
+	}
+	s.run(tb)
+	eventually(tb, "ready", s.Ready)
+	return s
+}
+
+func newServer(tb testing.TB, o Options, rules ...policy.Rule) *server {
+	tb.Helper()
+	s := &server{memory: newMemory(), book: &bookStore{book: bookOf(tb, 1, rules...)}, stopFront: func() {}}
+	s.Gateway = New(o)
+	s.front = &Front{Gateway: s.Gateway, Handler: http.NotFoundHandler(), Logger: o.Logger}
+	s.ports = Ports{Broker: s.memory, History: s.memory, Presence: s.memory, Authenticator: tokens{}, Triggers: noTriggers{}, Settings: s.book}
+	return s
+}
+
+func (s *server) run(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.Gateway.Run(ctx, s.ports) })
+	s.stop = sync.OnceFunc(func() {
+		s.stopFront()
 		s.Gateway.Close()
 		cancel()
 		running.Wait()
 	})
 	tb.Cleanup(s.stop)
-	eventually(tb, "ready", s.Ready)
-	return s
-}
-
-// client is a WebSocket client that keeps what it receives.
-type client struct {
-	tb     testing.TB
-	socket *gws.Conn
-	mu     sync.Mutex
-	frames []frame
-	raw    []string
-	news   chan struct{}
-	closed chan struct{}
-	code   uint16
-}
-
-type frame struct {
-	Action  string `json:"action"`
-	Options struct {
-		Channel string `json:"channel"`
-		Source  string `json:"source"`
-		ID      string `json:"id"`
-		Offset  string `json:"offset"`
-		Epoch   string `json:"epoch"`
-		Ref     string `json:"ref"`
-	} `json:"options"`
-	Client struct {
-		SocketID string `json:"socketId"`
-	} `json:"client"`
-	Payload json.RawMessage `json:"payload"`
-}
-
-type clientEvents struct {
-	gws.BuiltinEventHandler
-	c *client
-}
-
-func (e *clientEvents) OnMessage(_ *gws.Conn, m *gws.Message) {
-	var f frame
-	text := string(m.Bytes())
-	_ = m.Close()
-	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		e.c.tb.Errorf("frame is not JSON: %v: %.200s", err, text)
-	}
-	e.c.mu.Lock()
-	e.c.frames = append(e.c.frames, f)
-	e.c.raw = append(e.c.raw, text)
-	e.c.mu.Unlock()
-	select {
-	case e.c.news <- struct{}{}:
-	default:
-	}
-}
-
-func (e *clientEvents) OnClose(_ *gws.Conn, err error) {
-	if ce, ok := err.(*gws.CloseError); ok {
-		e.c.code = ce.Code
-	}
-	close(e.c.closed)
-}
-func (e *clientEvents) OnPing(c *gws.Conn, p []byte) { _ = c.WritePong(p) }
-
-func (s *server) dial(tb testing.TB, token string) *client {
-	tb.Helper()
-	return s.dialHash(tb, "hash", token)
-}
-
-func (s *server) dialHash(tb testing.TB, hash, token string) *client {
-	tb.Helper()
-	c := &client{tb: tb, news: make(chan struct{}, 1), closed: make(chan struct{})}
-	h := http.Header{}
-	if token != "" {
-		h.Set("Sec-WebSocket-Protocol", token)
-	}
-	var err error
-	var resp *http.Response
-	c.socket, resp, err = gws.NewClient(&clientEvents{c: c}, &gws.ClientOption{Addr: "ws://" + s.addr + "/rt/" + hash, RequestHeader: h, Logger: quiet{}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != token {
-		tb.Fatalf("subprotocol: got %q, want %q", got, token)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.socket.ReadLoop()
-	}()
-	tb.Cleanup(func() {
-		_ = c.socket.NetConn().Close()
-		<-done
-	})
-	return c
-}
-
-func (c *client) send(text string) {
-	c.tb.Helper()
-	if err := c.socket.WriteString(text); err != nil {
-		c.tb.Fatalf("send: %v", err)
-	}
-}
-
-func (c *client) join(channel, payload string) frame {
-	c.tb.Helper()
-	name, _ := json.Marshal(channel)
-	c.send(`{"action":"join","options":{"channel":` + string(name) + `},"payload":` + payload + `}`)
-	return c.want("join answer", func(f *frame) bool { return f.Action == "join" && f.Options.Channel == channel })
-}
-
-// want waits for a frame that fits, and takes everything up to it.
-func (c *client) want(what string, fits func(*frame) bool) frame {
-	c.tb.Helper()
-	deadline := time.After(10 * time.Second)
-	for {
-		c.mu.Lock()
-		for i := range c.frames {
-			if fits(&c.frames[i]) {
-				f := c.frames[i]
-				c.frames = c.frames[i+1:]
-				c.mu.Unlock()
-				return f
-			}
-		}
-		c.mu.Unlock()
-		select {
-		case <-c.news:
-		case <-c.closed:
-			c.tb.Fatalf("closed with %d while waiting for %s; frames: %v", c.code, what, c.raw)
-		case <-deadline:
-			c.tb.Fatalf("no %s; frames: %v", what, c.raw)
-		}
-	}
-}
-
-func (c *client) action(action string) frame {
-	c.tb.Helper()
-	return c.want(action, func(f *frame) bool { return f.Action == action })
-}
-
-// texts are the frames received so far, whole.
-func (c *client) texts() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]string(nil), c.raw...)
-}
-
-// sync waits until the server has processed everything sent before.
-func (c *client) sync(ref string) {
-	c.tb.Helper()
-	c.send(`{"action":"message","options":{"channel":"no such channel here","ref":"` + ref + `"},"payload":0}`)
-	c.want("answer "+ref, func(f *frame) bool { return f.Options.Ref == ref })
 }
 
 func eventually(tb testing.TB, what string, cond func() bool) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type topic struct {
 	held     []*hold // of a pattern's joining subscribers
 	stored   bool
 	position protocol.Position
+	acked    uint64        // newest offset this node has acknowledged; it may be ahead of position
+	arrived  chan struct{} // closed with the next stored publication; nil while nobody waits for one
 	ring     ring
 
 	roster   *roster       // nil while nobody asked for presence
@@ -54,7 +57,7 @@ func (t *topic) pattern() bool { return t.key.Channel.IsPattern() }
 // Reset implements Sink.
 func (t *topic) Reset(pos protocol.Position) {
 	t.mu.Lock()
-	t.position = pos
+	t.position, t.acked = pos, 0
 	t.ring.reset(pos.Offset)
 	t.mu.Unlock()
 }
@@ -73,6 +76,7 @@ func (t *topic) Deliver(p *protocol.Publication) {
 	}
 	now := time.Now()
 	t.mu.Lock()
+	t.roomLocked() // before the position moves: who joins while this waits begins before p or behind it
 	if p.Offset > 0 && !t.pattern() {
 		if p.Offset <= t.position.Offset {
 			t.mu.Unlock()
@@ -80,12 +84,22 @@ func (t *topic) Deliver(p *protocol.Publication) {
 		}
 		t.position.Offset = p.Offset
 		t.ring.push(p)
+		if t.arrived != nil {
+			close(t.arrived)
+			t.arrived = nil
+		}
 	}
 	if len(t.members) == 0 {
 		t.mu.Unlock()
 		return
 	}
-	t.roomLocked()
+	if p.Offset > 0 {
+		for _, h := range t.held {
+			if _, ok := h.first[p.Channel]; !ok {
+				h.first[p.Channel] = p.Offset
+			}
+		}
+	}
 	t.appendLocked(now, p)
 	t.flushLocked(now, true)
 }
@@ -112,6 +126,41 @@ func (t *topic) settleLocked() {
 	}
 	if t.settling--; t.settling == 0 {
 		t.quiet.Broadcast()
+	}
+}
+
+// noteAcked remembers that a publication was acknowledged: whoever asks afterwards must find it, although it
+// may not have come back from the stream yet.
+func (t *topic) noteAcked(offset uint64) {
+	t.mu.Lock()
+	t.acked = max(t.acked, offset)
+	t.mu.Unlock()
+}
+
+// catchUpWait is how long a reader waits for a stored publication that is on its way to this node.
+const catchUpWait = time.Second
+
+// catchUp waits until what is known to be stored, by acknowledgements here or because a client has seen it, has
+// arrived. false: it has not, the stream must be asked.
+func (t *topic) catchUp(ctx context.Context, seen uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, catchUpWait)
+	defer cancel()
+	for {
+		t.mu.Lock()
+		if t.pattern() || !t.stored || t.position.Offset >= max(seen, t.acked) {
+			t.mu.Unlock()
+			return true
+		}
+		if t.arrived == nil {
+			t.arrived = make(chan struct{})
+		}
+		arrived := t.arrived
+		t.mu.Unlock()
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
