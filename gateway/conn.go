@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,12 +27,20 @@ type conn struct {
 	mu      sync.Mutex
 	backlog net.Buffers // what the kernel did not take yet, in order
 	queued  int         // bytes of the backlog that count against the limit
+	unsent  int         // all bytes of the backlog, large answers included
+	sharing int         // TLS: writers of large answers, whose records do not count
 	tail    bool        // the backlog's last element is ours to append to
 	drains  bool        // a drain goroutine is running
 	// finished: the reader has ended, the drain goroutine frees the descriptor.
 	finished bool
 	state    connState
 	evicted  evictReason
+	// blocking: an http.Server uses the connection (TLS), so writes wait for the kernel.
+	blocking bool
+	room     *sync.Cond // of mu: the backlog got shorter, or the state changed; made by who waits first
+	// progress is when a piece of the backlog got out, in Unix milliseconds: a sign of life as good as a pong,
+	// which may be stuck behind the same backlog.
+	progress atomic.Int64
 }
 
 // connLimits are shared by all conns of a gateway.
@@ -78,12 +87,19 @@ func (t *transport) Close() error               { (*conn)(t).shut(); return nil 
 func (t *transport) Write(b []byte) (int, error) {
 	c := (*conn)(t)
 	c.mu.Lock()
+	if c.blocking && !c.drains {
+		c.mu.Unlock()
+		return c.Conn.Write(b)
+	}
 	defer c.mu.Unlock()
 	if err := c.sendLocked(b); err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
+
+// SetWriteDeadline is what tls.Conn.Close calls, and would end a backlog that is being written.
+func (t *transport) SetWriteDeadline(time.Time) error { return nil }
 
 func (c *conn) Read(b []byte) (int, error) {
 	if c.tls != nil {
@@ -106,8 +122,21 @@ func (c *conn) Write(b []byte) (int, error) {
 }
 
 // write sends whole WebSocket frames, or keeps them, or refuses them with errSlowConsumer or errConnClosing.
-// It never blocks and never keeps b.
+// It never blocks and never keeps b. Much at once is written in parts, so that no more than the limit is kept.
 func (c *conn) write(b []byte) error {
+	for most := min(c.limits.backlogBytes, drainPiece); len(b) > most; {
+		n := cutFrames(b, most)
+		if err := c.writePart(b[:n]); err != nil {
+			return err
+		}
+		if b = b[n:]; len(b) == 0 {
+			return nil
+		}
+	}
+	return c.writePart(b)
+}
+
+func (c *conn) writePart(b []byte) error {
 	c.mu.Lock()
 	if c.state != connOpen {
 		c.mu.Unlock()
@@ -119,6 +148,9 @@ func (c *conn) write(b []byte) error {
 			c.enqueueLocked(closeTryAgain)
 		}
 		c.mu.Unlock()
+		if c.tls != nil {
+			_, _ = c.tls.Write(closeTryAgain)
+		}
 		return errSlowConsumer
 	}
 	if c.tls == nil {
@@ -132,22 +164,22 @@ func (c *conn) write(b []byte) error {
 }
 
 // writeShared sends one large frame given in parts that nobody changes any more: a presence list shared by
-// many sockets. It does not count against the backlog's limit, only against its time.
+// many sockets. It does not count against the backlog's limit, only against its time; awaitRoom bounds how many
+// of them wait.
 func (c *conn) writeShared(parts ...[]byte) error {
 	total := 0
 	for _, p := range parts {
 		total += len(p)
 	}
-	if c.tls != nil || total <= 16<<10 {
+	if small := total <= min(16<<10, c.limits.backlogBytes); small || c.tls != nil {
 		b := make([]byte, 0, total)
 		for _, p := range parts {
 			b = append(b, p...)
 		}
-		if total <= c.limits.backlogBytes {
+		if small {
 			return c.write(b)
 		}
-		_, err := c.tls.Write(b)
-		return err
+		return c.writeLargeTLS(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,9 +187,26 @@ func (c *conn) writeShared(parts ...[]byte) error {
 		return errConnClosing
 	}
 	c.backlog = append(c.backlog, parts...)
+	c.unsent += total
 	c.tail = false
 	c.drainLocked()
 	return nil
+}
+
+// writeLargeTLS lets the records of one large answer pass the limit.
+func (c *conn) writeLargeTLS(b []byte) error {
+	c.mu.Lock()
+	if c.state != connOpen {
+		c.mu.Unlock()
+		return errConnClosing
+	}
+	c.sharing++
+	c.mu.Unlock()
+	_, err := c.tls.Write(b)
+	c.mu.Lock()
+	c.sharing--
+	c.mu.Unlock()
+	return err
 }
 
 // sendLocked writes b with one non-blocking system call; what the kernel does not take is copied.
@@ -184,85 +233,6 @@ func (c *conn) sendLocked(b []byte) error {
 	return nil
 }
 
-// enqueueLocked copies b to the end of the backlog.
-func (c *conn) enqueueLocked(b []byte) {
-	c.queued += len(b)
-	if last := len(c.backlog) - 1; c.tail && last >= 0 && cap(c.backlog[last])-len(c.backlog[last]) >= len(b) {
-		c.backlog[last] = append(c.backlog[last], b...)
-		return
-	}
-	c.backlog = append(c.backlog, append(make([]byte, 0, max(len(b), 4<<10)), b...))
-	c.tail = true
-}
-
-func (c *conn) drainLocked() {
-	if c.drains {
-		return
-	}
-	c.drains = true
-	c.limits.drains.Add(1)
-	c.limits.metrics.backlogs.Inc()
-	go c.drain()
-}
-
-// drainPiece is how many bytes must get out within one write timeout while a backlog drains.
-const drainPiece = 256 << 10
-
-// drain writes the backlog until it is empty.
-func (c *conn) drain() {
-	defer c.limits.drains.Done()
-	defer c.limits.metrics.backlogs.Dec()
-	for {
-		c.mu.Lock()
-		if len(c.backlog) == 0 || c.state == connClosed {
-			c.drains, c.backlog, c.tail, c.queued = false, nil, false, 0
-			switch {
-			case c.finished:
-				c.closeLocked()
-			case c.state == connClosing:
-				c.shutLocked()
-			}
-			c.mu.Unlock()
-			return
-		}
-		out := c.backlog
-		c.backlog, c.tail = nil, false
-		counted := c.queued
-		c.mu.Unlock()
-		c.limits.metrics.backlogHighWater(counted)
-		var err error
-		for len(out) > 0 && err == nil {
-			piece, rest := cutBuffers(out, drainPiece)
-			_ = c.Conn.SetWriteDeadline(time.Now().Add(c.limits.writeTimeout))
-			_, err = piece.WriteTo(c.Conn)
-			out = rest
-		}
-		c.mu.Lock()
-		c.queued -= counted
-		if err != nil {
-			c.drains, c.backlog, c.queued = false, nil, 0
-			c.evictLocked(evictTimeout)
-			c.closeLocked()
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-	}
-}
-
-// cutBuffers takes up to about n bytes off the front.
-func cutBuffers(b net.Buffers, n int) (piece, rest net.Buffers) {
-	for i, p := range b {
-		if n -= len(p); n < 0 {
-			cut := len(p) + n
-			piece = append(append(piece, b[:i]...), p[:cut:cut])
-			rest = append(append(rest, p[cut:]), b[i+1:]...)
-			return piece, rest
-		}
-	}
-	return b, nil
-}
-
 // evictLocked marks the conn as ended by us. The reader notices when its read fails.
 func (c *conn) evictLocked(why evictReason) {
 	if c.evicted == evictNone && c.state == connOpen {
@@ -272,6 +242,7 @@ func (c *conn) evictLocked(why evictReason) {
 	if c.state == connOpen {
 		c.state = connClosing
 	}
+	c.wakeLocked()
 	// Whatever the peer does, the reader gives up soon.
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.limits.writeTimeout + c.limits.linger))
 	if why == evictError {
@@ -296,6 +267,7 @@ func (c *conn) shut() {
 		return
 	}
 	c.state = connClosing
+	c.wakeLocked()
 	if !c.drains {
 		c.shutLocked()
 	}
@@ -309,6 +281,13 @@ func (c *conn) shutLocked() {
 		_ = w.CloseWrite()
 	}
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.limits.linger))
+}
+
+// setBlocking is for a connection that passes through an http.Server.
+func (c *conn) setBlocking(on bool) {
+	c.mu.Lock()
+	c.blocking = on
+	c.mu.Unlock()
 }
 
 // finish ends the conn for good once its reader has ended. A backlog that still drains behind a close frame
@@ -335,6 +314,7 @@ func (c *conn) closeLocked() {
 		return
 	}
 	c.state, c.fd = connClosed, -1
+	c.wakeLocked()
 	_ = c.Conn.Close()
 }
 

@@ -132,6 +132,7 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 	if string(head) != "GET /rt/" {
 		limit.N = 1 << 62
 		_ = c.SetDeadline(time.Time{})
+		c.setBlocking(true)
 		if !f.plain.give(&peeked{conn: c, br: br}) {
 			c.drop()
 		}
@@ -179,7 +180,8 @@ func (p *peeked) Close() error {
 	return err
 }
 
-// Write blocks until the connection can take more, as net/http expects; a socket's writes never do.
+// Write blocks until the connection can take more, as net/http expects; a socket's writes never do (with TLS see
+// conn.blocking).
 func (p *peeked) Write(b []byte) (int, error) {
 	if p.tls != nil {
 		return p.conn.tls.Write(b)

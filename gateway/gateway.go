@@ -250,6 +250,7 @@ func (g *Gateway) PublishExpecting(p *protocol.Publication, data []byte,
 	g.publishing.Add(1)
 	publish(p, func(r protocol.Receipt, err error) {
 		g.publishing.Add(-1)
+		g.hub.acknowledged(p, r)
 		done(r, err)
 	})
 }

@@ -157,6 +157,16 @@ func (h *Hub) find(key protocol.Topic) *topic {
 	return nil
 }
 
+// acknowledged notes the offset of a stored publication before its sender learns of it.
+func (h *Hub) acknowledged(p *protocol.Publication, r protocol.Receipt) {
+	if r.Position.Offset == 0 {
+		return
+	}
+	if t := h.find(protocol.Topic{Server: p.Server, Channel: p.Channel}); t != nil {
+		t.noteAcked(r.Position.Offset)
+	}
+}
+
 // each calls f for every topic that is open; f runs without the hub's locks.
 func (h *Hub) each(f func(*topic)) {
 	for i := range h.shards {

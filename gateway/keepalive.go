@@ -28,7 +28,7 @@ func (g *Gateway) sweepSessions(now time.Time) {
 	unix := now.UnixMilli()
 	ping, pong := g.opts.PingInterval.Milliseconds(), g.opts.PongTimeout.Milliseconds()
 	for _, s := range g.Sessions(nil) {
-		heard := s.heard.Load()
+		heard := max(s.heard.Load(), s.conn.progress.Load())
 		if pong > 0 && unix-heard > pong {
 			s.mu.Lock()
 			if !s.ending {

@@ -86,6 +86,7 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 	s.pending.Add(1)
 	gw.publishing.Add(1)
 	gw.broker.Publish(p, rule.History > 0, s.id, func(receipt protocol.Receipt, err error) {
+		gw.hub.acknowledged(p, receipt)
 		s.settle(channel, ref, receipt, err)
 		s.pending.Add(-1)
 		gw.publishing.Add(-1)

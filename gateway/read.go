@@ -23,7 +23,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 	}
 	identity := s.Identity()
 	latest := ask.Before == 0 && !ask.HasAfter && ask.Since.IsZero()
-	if latest && !t.pattern() {
+	if latest && !t.pattern() && t.catchUp(ctx, 0) {
 		if err := t.loadRing(ctx); err != nil {
 			return nil, false, err
 		}

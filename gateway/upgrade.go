@@ -50,13 +50,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = nc.SetDeadline(time.Time{})
 	c := g.newConn(nc)
+	var rest io.Reader = c
 	if p, ok := nc.(*peeked); ok {
 		c = p.conn
+		c.setBlocking(false)
+		if rest = c; p.br != nil { // it may hold bytes that came with the first request
+			rest = p
+		}
 	}
-	var rest io.Reader = c
 	if n := rw.Reader.Buffered(); n > 0 {
 		early, _ := rw.Reader.Peek(n)
-		rest = io.MultiReader(strings.NewReader(string(early)), c)
+		rest = io.MultiReader(strings.NewReader(string(early)), rest)
 	}
 	g.upgrade(c, rest, r)
 }
@@ -276,6 +280,7 @@ func (*events) OnClose(socket *gws.Conn, err error) { sessionOf(socket).closed(e
 func (*events) OnMessage(socket *gws.Conn, m *gws.Message) {
 	s := sessionOf(socket)
 	if !s.turnedAway {
+		s.conn.awaitRoom()
 		s.gw.workers.run(s, m)
 	}
 	_ = m.Close()

@@ -38,6 +38,35 @@ func appendText(dst []byte, encode func([]byte) []byte) []byte {
 	return dst
 }
 
+// cutFrames gives the length of as many whole frames at the beginning of b as fit into most bytes, at least one.
+func cutFrames(b []byte, most int) int {
+	for n := 0; ; {
+		size := frameLen(b[n:])
+		if n > 0 && n+size > most {
+			return n
+		}
+		if n += size; n >= len(b) {
+			return len(b)
+		}
+	}
+}
+
+// frameLen is the length of the first frame of b, which is not masked; all of b when it does not hold a whole one.
+func frameLen(b []byte) int {
+	size := len(b)
+	switch {
+	case len(b) >= 2 && b[1] < 126:
+		size = 2 + int(b[1])
+	case len(b) >= 4 && b[1] == 126:
+		size = 4 + int(binary.BigEndian.Uint16(b[2:]))
+	case len(b) >= 10 && b[1] == 127:
+		if n := binary.BigEndian.Uint64(b[2:]); n < uint64(len(b)) {
+			size = 10 + int(n) //nolint:gosec // below len(b)
+		}
+	}
+	return min(size, len(b))
+}
+
 // closeFrame makes a close frame.
 func closeFrame(code uint16, reason string) []byte {
 	b := []byte{opClose, byte(2 + len(reason)), byte(code >> 8), byte(code)}

@@ -215,6 +215,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) error {
 	}
 	if n.history, err = history.New(history.Options{
 		Control: n.client.Control(), Reads: n.client.Reads(), Replicas: n.cfg.NATS.Replicas, Registerer: n.reg, Logger: n.log,
+		MayHaveLost: n.embedded != nil && n.embedded.MayHaveLost(),
 	}); err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
