@@ -64,16 +64,17 @@ type Node struct {
 	presence *presence.Directory
 	settings *settings.Store
 	peers    *peers
+	changes  chan change
 
 	addr atomic.Value                 // string
 	http atomic.Pointer[http.Handler] // nil while starting
 	api  *api.API
-	cut  atomic.Int64 // when the connection to the broker was lost, Unix nanoseconds; 0 = it is there
 }
 
 // New builds what needs no I/O beyond reading certificate and key files, and starts nothing.
 func New(cfg config.Config, o Options) (*Node, error) {
-	n := &Node{cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry()}
+	n := &Node{cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry(),
+		changes: make(chan change, maxChanges)}
 	n.log = n.log.With("node", n.id)
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	l := cfg.Limits
@@ -259,7 +260,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) error {
 		return fmt.Errorf("settings: %w", err)
 	}
 	n.settings.OnChange(n.gateway.Reapply)
-	n.settings.OnChange(n.purgeForgotten)
+	n.settings.OnChange(func(old, now *policy.Book) { n.changes <- change{old, now} })
 	n.peers = &peers{broker: n.broker, directory: n.presence, gateway: n.gateway}
 	n.broker.Handle(verbPrivate, n.peers.answerPrivate)
 	n.broker.Handle(verbDisconnect, n.peers.answerDisconnect)
@@ -280,6 +281,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) error {
 			Authenticator: authPort{n.verifier}, Triggers: triggerPort{n.caller}, Peers: n.peers, Settings: n.settings,
 		})
 	})
+	parts.start("histories", n.clearHistories)
 	parts.start("settings", n.settings.Run)
 	if n.embedded == nil {
 		parts.start("connection watch", n.watchConnection)

@@ -42,9 +42,27 @@ func (n *Node) demoSettings(ctx context.Context) error {
 // purgeTimeout bounds the clearing of histories after a change of settings.
 const purgeTimeout = 30 * time.Second
 
+// change is one change of the settings.
+type change struct{ old, now *policy.Book }
+
+// maxChanges is how many changes may wait for their histories to be cleared; the next one waits with them.
+const maxChanges = 256
+
+// clearHistories does the slow part of changes, so that the next one is in force without waiting for it.
+func (n *Node) clearHistories(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-n.changes:
+			n.purgeForgotten(ctx, c.old, c.now)
+		}
+	}
+}
+
 // purgeForgotten clears the history of channels whose rule keeps none any more, or is gone (design.md 3). Every
 // gateway does it; doing it twice does no harm.
-func (n *Node) purgeForgotten(old, now *policy.Book) {
+func (n *Node) purgeForgotten(ctx context.Context, old, now *policy.Book) {
 	for _, was := range old.Servers() {
 		is := now.ByID(was.ID)
 		for i := range was.Channels {
@@ -57,8 +75,8 @@ func (n *Node) purgeForgotten(old, now *policy.Book) {
 					continue
 				}
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), purgeTimeout)
-			err := n.history.PurgeIf(ctx, protocol.Topic{Server: was.ID, Channel: rule.Target()}, func(c protocol.Channel) bool {
+			purge, cancel := context.WithTimeout(ctx, purgeTimeout)
+			err := n.history.PurgeIf(purge, protocol.Topic{Server: was.ID, Channel: rule.Target()}, func(c protocol.Channel) bool {
 				if is == nil {
 					return true
 				}
