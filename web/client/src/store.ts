@@ -19,35 +19,32 @@ export class IndexedDBStore implements QueueStore {
   #db: Promise<IDBDatabase> | undefined;
 
   async load(key: string): Promise<StoredMessage[]> {
-    const db = await this.#open();
     const others = new Set<string>();
-    await this.#rows(db, "readonly", key, (row) => {
+    await this.#rows("readonly", "key", key, (row) => {
       if (row.owner !== this.#owner) others.add(row.owner);
     });
     for (const owner of others) {
       // In the lock, so that of two new pages only one finds the rows still with their old owner.
       await ifFree(owner, () =>
-        this.#rows(db, "readwrite", key, (row, cursor) => {
+        this.#rows("readwrite", "key", key, (row, cursor) => {
           if (row.owner === owner) cursor.update({ ...row, owner: this.#owner });
         }),
       );
     }
     const found: StoredMessage[] = [];
-    await this.#rows(db, "readonly", key, (row) => {
+    await this.#rows("readonly", "key", key, (row) => {
       if (row.owner === this.#owner) found.push(row.message);
     });
     return found;
   }
 
   async put(key: string, message: StoredMessage): Promise<void> {
-    const db = await this.#open();
     let replaced = false;
     await this.#rows(
-      db,
       "readwrite",
-      key,
+      "message.ref",
+      message.ref,
       (row, cursor) => {
-        if (row.message.ref !== message.ref) return;
         replaced = true;
         cursor.update({ ...row, message });
       },
@@ -57,24 +54,23 @@ export class IndexedDBStore implements QueueStore {
     );
   }
 
-  async remove(key: string, ref: string): Promise<void> {
-    await this.#rows(await this.#open(), "readwrite", key, (row, cursor) => {
-      if (row.message.ref === ref) cursor.delete();
-    });
+  async remove(_key: string, ref: string): Promise<void> {
+    await this.#rows("readwrite", "message.ref", ref, (_row, cursor) => void cursor.delete());
   }
 
-  /** Walks the rows of a key in the order they were added; settles when the transaction is complete. */
-  #rows(
-    db: IDBDatabase,
+  /** Walks the rows an index finds, in the order they were added; settles when the transaction is complete. */
+  async #rows(
     mode: IDBTransactionMode,
-    key: string,
+    index: string,
+    value: string,
     visit: (row: Row, cursor: IDBCursorWithValue) => void,
     end?: (store: IDBObjectStore) => void,
   ): Promise<void> {
+    const db = await this.#open();
     return new Promise((resolve, reject) => {
       const transaction = db.transaction("messages", mode);
       const store = transaction.objectStore("messages");
-      const request = store.index("key").openCursor(key);
+      const request = store.index(index).openCursor(value);
       request.onsuccess = () => {
         const cursor = request.result;
         if (!cursor) return end?.(store);
@@ -91,8 +87,10 @@ export class IndexedDBStore implements QueueStore {
       // Held until the page goes away.
       void locks()?.request(name(this.#owner), () => new Promise(() => {}));
       const request = indexedDB.open("fanfare", 1);
-      request.onupgradeneeded = () =>
-        request.result.createObjectStore("messages", { keyPath: "seq", autoIncrement: true }).createIndex("key", "key");
+      request.onupgradeneeded = () => {
+        const rows = request.result.createObjectStore("messages", { keyPath: "seq", autoIncrement: true });
+        for (const index of ["key", "message.ref"]) rows.createIndex(index, index);
+      };
       request.onerror = () => reject(request.error);
       request.onsuccess = () => {
         const db = request.result;

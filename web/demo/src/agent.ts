@@ -3,11 +3,11 @@ import { avatar, h, icon, time } from "./dom.js";
 import { memory } from "./params.js";
 import { composer, statusLine, thread } from "./thread.js";
 
-const replies = [
-  "Hello, and thank you for writing. Which plant is it, and where does it stand?",
-  "Could you describe the leaves: yellow, brown at the tips, or soft?",
-  "Let the top three centimetres of the soil dry out before you water again.",
-];
+const replies = {
+  Greeting: "Hello, and thank you for writing. Which plant is it, and where does it stand?",
+  "Ask about the leaves": "Could you describe the leaves: yellow, brown at the tips, or soft?",
+  Watering: "Let the top three centimetres of the soil dry out before you water again.",
+};
 
 /** The desk of the shop's people: who is here, the conversation, and the person one has chosen. */
 export function agent(chat: Chat): void {
@@ -24,9 +24,11 @@ export function agent(chat: Chat): void {
       chat.name = name.value.trim() || chat.name;
       name.value = chat.name;
       memory.set("agent", chat.name);
+      face.replaceChildren(avatar(chat.name, "agent"));
       chat.visit("Desk");
     },
   });
+  const face = h("span", {}, avatar(chat.name, "agent"));
   const team = h("ul", { class: "people" });
   const visitors = h("ul", { class: "people" });
   const visitorCount = h("span", { class: "number" });
@@ -42,7 +44,7 @@ export function agent(chat: Chat): void {
   const chips = h(
     "div",
     { class: "replies", role: "group", "aria-label": "Ready replies" },
-    ...replies.map((text) =>
+    ...Object.entries(replies).map(([title, text]) =>
       h(
         "button",
         {
@@ -53,7 +55,7 @@ export function agent(chat: Chat): void {
             field.focus();
           },
         },
-        text.split(/[.,:]/)[0]!,
+        title,
       ),
     ),
   );
@@ -69,7 +71,7 @@ export function agent(chat: Chat): void {
         "nav",
         { class: "side", "aria-label": "Who is online" },
         h("p", { class: "brand" }, h("span", { class: "leaf", "aria-hidden": "true" }), "Fernwood desk"),
-        h("div", { class: "own" }, avatar(chat.name, "agent"), h("div", {}, name, statusLine(chat))),
+        h("div", { class: "own" }, face, h("div", {}, name, statusLine(chat))),
         h("h2", {}, "Visitors ", visitorCount),
         visitors,
         h("h2", {}, "Team"),
@@ -122,6 +124,7 @@ export function agent(chat: Chat): void {
     if (focused) document.querySelector<HTMLElement>(`[data-person="${CSS.escape(focused)}"]`)?.focus();
     details(aside, chosenPerson(), choose, () => {
       aim.checked = true;
+      aside.classList.remove("open");
       drawAim();
       field.focus();
     });
@@ -136,7 +139,7 @@ export function agent(chat: Chat): void {
 
 function row(person: Person, chosen: boolean, choose: (person: Person | undefined) => void): HTMLElement {
   const sub = person.typing ? "typing" : (person.page ?? (person.role === "agent" ? "Desk" : "on the site"));
-  const face = [avatar(person.name, person.role), h("span", { class: "text" }, h("b", {}, person.name + (person.me ? " (you)" : "")), h("small", {}, sub))];
+  const face = [avatar(person.name, person.role), h("span", { class: "lines" }, h("b", {}, person.name + (person.me ? " (you)" : "")), h("small", {}, sub))];
   if (person.me) return h("li", {}, h("div", { class: "person" }, ...face));
   const button = h(
     "button",

@@ -29,7 +29,7 @@ export function bar(chat: Chat): HTMLElement {
   return h(
     "header",
     { class: "bar" },
-    h("a", { class: "product", href: link({}) }, h("img", { src: "icon.svg", alt: "", width: 22, height: 22 }), h("span", {}, "Fanfare demo")),
+    h("a", { class: "product", href: link({}), "aria-label": "Fanfare demo" }, h("img", { src: "icon.svg", alt: "", width: 22, height: 22 }), h("span", {}, "Fanfare demo")),
     h(
       "nav",
       { class: "choice", "aria-label": "View" },

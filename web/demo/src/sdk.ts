@@ -87,10 +87,10 @@ export function ask(): Promise<void> {
       ),
       h("button", { type: "button", class: "primary", onclick: () => attempt("mirror", () => script(mirror, integrity)) }, "Load it from jsDelivr"),
       h("p", { class: "small" }, "Pinned to that version and checked against its hash."),
-      h("label", { htmlFor: "sdk-file" }, "or choose your copy: ", h("code", {}, "node_modules/@xano/js-sdk/dist/xano.min.js")),
+      h("label", { htmlFor: "sdk-file" }, "Or choose your copy, ", h("code", {}, "node_modules/@xano/js-sdk/dist/xano.min.js")),
       file,
       problem,
-      h("a", { href: link({ client: "fanfare" }), class: "small" }, "Back to the Fanfare client"),
+      h("p", {}, h("a", { href: link({ client: "fanfare" }) }, "Back to the Fanfare client")),
     );
     // There is nothing behind it to go on with.
     dialog.addEventListener("cancel", (event) => event.preventDefault());

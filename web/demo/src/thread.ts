@@ -37,7 +37,7 @@ export function thread(chat: Chat, empty: HTMLElement): HTMLElement {
       element.remove();
       drawn.delete(key);
     }
-    drawTyping(typing, chat.people);
+    drawTyping(typing, chat.link?.state === "connected" ? chat.people : []);
     if (atEnd) log.scrollTop = log.scrollHeight;
   };
   chat.addEventListener("change", draw);
@@ -155,7 +155,7 @@ function describe(chat: Chat): [string, string] {
     }
     case "waiting": {
       const seconds = Math.max(0, Math.ceil((chat.retryAt - Date.now()) / 1000));
-      return ["away", (chat.retryAt ? `Offline, trying again in ${seconds} s` : "Offline, trying again") + waiting];
+      return ["away", "Offline" + waiting + (chat.retryAt ? `, retry in ${seconds} s` : ", trying again")];
     }
     case "ended":
       return ["off", "The server ended the connection"];

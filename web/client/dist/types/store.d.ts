@@ -8,5 +8,5 @@ export declare class IndexedDBStore implements QueueStore {
     #private;
     load(key: string): Promise<StoredMessage[]>;
     put(key: string, message: StoredMessage): Promise<void>;
-    remove(key: string, ref: string): Promise<void>;
+    remove(_key: string, ref: string): Promise<void>;
 }
