@@ -138,12 +138,20 @@ test('requests that are no upgrade are refused', async () => {
   for (const text of [
     plain([], { version: 'HTTP/1.0' }), plain([], { method: 'POST' }), plain([], { path: '/rt' }), plain([], { path: '/rt/a/b' }),
     plain().replace('Upgrade: websocket\r\n', ''), plain().replace(`Sec-WebSocket-Key: ${KEY}\r\n`, ''), plain().replace('Version: 13', 'Version: 99'),
-    plain(['Transfer-Encoding: chunked', 'Content-Length: 5']), 'GET\r\n\r\n', '\r\n\r\n\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'GET / HTTP/1.1\r\n\r\n',
+    'GET\r\n\r\n', '\r\n\r\n\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'GET / HTTP/1.1\r\n\r\n',
     'GET /rt/x HTTP/1.1\r\nHost : x\r\n\r\n', 'GET /rt/x HTTP/1.1\r\n continued\r\n\r\n', 'GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n', `GET /rt/%zz HTTP/1.1\r\nHost: x\r\n\r\n`,
   ]) {
     const answer = await exchange(text);
     assert.notEqual(answer.status, 101, text.slice(0, 200));
     assert.ok(answer.status !== 500, `${text.slice(0, 200)}: ${answer.text}`);
+  }
+});
+
+test('an upgrade with a body is refused, or the body is taken for frames: never for another request', async () => {
+  const inner = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
+  for (const lines of [[`Content-Length: ${inner.length}`], ['Transfer-Encoding: chunked'], ['Transfer-Encoding: chunked', 'Content-Length: 5']]) {
+    const answer = await exchange(plain(lines) + inner, { done: (t) => t.includes('\x88') || t.split('HTTP/1.1').length > 2 });
+    assert.equal(answer.text.split('HTTP/1.1').length, 2, answer.text);
   }
 });
 

