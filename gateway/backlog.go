@@ -116,4 +116,3 @@ func (c *conn) wakeLocked() {
 		c.room.Broadcast()
 	}
 }
-

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -79,11 +80,24 @@ func (s *server) dial(tb testing.TB, token string) *client {
 
 func (s *server) dialHash(tb testing.TB, hash, token string) *client {
 	tb.Helper()
+	return dialOver(tb, s.connection(tb), hash, token)
+}
+
+// connection connects to the server, with TLS when it has a certificate.
+func (s *server) connection(tb testing.TB) net.Conn {
+	tb.Helper()
 	nc, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", s.addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return dialOver(tb, nc, hash, token)
+	if s.trust == nil {
+		return nc
+	}
+	secured := tls.Client(nc, s.trust)
+	if err := secured.HandshakeContext(tb.Context()); err != nil {
+		tb.Fatalf("TLS: %v", err)
+	}
+	return secured
 }
 
 // dialOver makes a client of a connection.

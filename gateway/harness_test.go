@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -146,6 +149,13 @@ func (m *memory) Delete(_ protocol.Topic, s protocol.SessionID) {
 	m.presenceMu.Unlock()
 }
 
+// members are the sessions that have an entry.
+func (m *memory) members() []protocol.SessionID {
+	m.presenceMu.Lock()
+	defer m.presenceMu.Unlock()
+	return slices.Collect(maps.Keys(m.put))
+}
+
 func (m *memory) Watch(_ context.Context, t protocol.Topic, sink PresenceSink) (func(), error) {
 	m.presenceMu.Lock()
 	defer m.presenceMu.Unlock()
@@ -182,6 +192,7 @@ type server struct {
 	addr      string
 	book      *bookStore
 	front     *Front
+	trust     *tls.Config // set when the server has a certificate
 	ports     Ports
 	stopFront func()
 	stop      func()

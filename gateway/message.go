@@ -85,7 +85,11 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 	}
 	s.pending.Add(1)
 	gw.publishing.Add(1)
+	handed := time.Now()
 	gw.broker.Publish(p, rule.History > 0, s.id, func(receipt protocol.Receipt, err error) {
+		if receipt.Position.Offset > 0 {
+			gw.metrics.stage(stageStore, time.Since(handed))
+		}
 		gw.hub.acknowledged(p, receipt)
 		s.settle(channel, ref, receipt, err)
 		s.pending.Add(-1)

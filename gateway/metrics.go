@@ -31,13 +31,14 @@ type stage uint8
 const (
 	stageAccept  stage = iota // frame read → publication handed over, triggers left out
 	stageTrigger              // asking the back end
+	stageStore                // handed over → acknowledged by the stream
 	stageTransit              // accepted by the first gateway → in the batch of the last
 	stageQueue                // in the batch → flush begins
 	stageWrite                // flush begins → written to the last member
 	stageCount
 )
 
-var stageNames = [stageCount]string{"accept", "trigger", "transit", "queue", "write"}
+var stageNames = [stageCount]string{"accept", "trigger", "store", "transit", "queue", "write"}
 
 // latencyBuckets reach from 50 µs to 10 s.
 var latencyBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}

@@ -19,13 +19,10 @@ type raw struct {
 const upgradeHead = "GET /rt/hash HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// connect opens a connection and sends text.
-func connect(tb testing.TB, addr, text string) *raw {
+// request opens a connection and sends text.
+func (s *server) request(tb testing.TB, text string) *raw {
 	tb.Helper()
-	nc, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	nc := s.connection(tb)
 	tb.Cleanup(func() { _ = nc.Close() })
 	if _, err := io.WriteString(nc, text); err != nil {
 		tb.Fatal(err)
@@ -54,7 +51,7 @@ func (r *raw) response(tb testing.TB) (*http.Response, string) {
 // socket is an upgraded connection.
 func (s *server) socket(tb testing.TB) *raw {
 	tb.Helper()
-	r := connect(tb, s.addr, upgradeHead+"\r\n")
+	r := s.request(tb, upgradeHead+"\r\n")
 	if resp, body := r.response(tb); resp.StatusCode != http.StatusSwitchingProtocols {
 		tb.Fatalf("status %d: %s", resp.StatusCode, body)
 	}
