@@ -81,7 +81,7 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 		c.cancel()
 		return nil, err
 	}
-	go c.run(ws)
+	go c.run(ws) //nolint:contextcheck // the client outlives the call
 	return c, nil
 }
 
@@ -91,8 +91,8 @@ func (c *Client) dialFirst(ctx context.Context) (*websocket.Conn, error) {
 		if err == nil {
 			return ws, nil
 		}
-		var refused *HandshakeError
-		if !errors.As(err, &refused) || !refused.busy() {
+		refused, ok := errors.AsType[*HandshakeError](err)
+		if !ok || !refused.busy() {
 			return nil, err
 		}
 		if !c.pause(ctx, attempt, refused.RetryAfter) {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"fanfare/protocol"
 )
@@ -38,7 +39,12 @@ type Message struct {
 }
 
 // Decode reads the data into v.
-func (m *Message) Decode(v any) error { return json.Unmarshal(m.Data, v) }
+func (m *Message) Decode(v any) error {
+	if err := json.Unmarshal(m.Data, v); err != nil {
+		return fmt.Errorf("message %s: %w", m.ID, err)
+	}
+	return nil
+}
 
 // History holds the latest stored messages, oldest first, as asked for by ChannelOptions.History or sent by
 // the server after a resume that was not whole. They may repeat what was received before; see Message.ID.

@@ -26,7 +26,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
-		switch in, _ := protocol.Decode(b, 128); in.Action {
+		switch in, _ := protocol.Decode(b, 128); in.Action { //nolint:exhaustive // the rest is ignored
 		case protocol.ActionJoin:
 			send(joined(in.Channel, at(6), protocol.ResumeNotAsked))
 		case protocol.ActionMessage:

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,7 +89,7 @@ func TestQueueBounds(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if _, _, err := q.pop(t.Context()); err != ErrLeft {
+		if _, _, err := q.pop(t.Context()); !errors.Is(err, ErrLeft) {
 			t.Error(err)
 		}
 	}

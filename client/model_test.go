@@ -63,7 +63,7 @@ func (m *model) serve(p *peer) {
 			m.t.Error(failed)
 			return
 		}
-		switch r.Action {
+		switch r.Action { //nolint:exhaustive // the rest is not sent
 		case protocol.ActionJoin:
 			j, failed := protocol.DecodeJoin(r.Payload)
 			if failed != nil {
@@ -112,6 +112,7 @@ func TestExactlyOnce(t *testing.T) {
 }
 
 func exactlyOnce(t *testing.T, random *rand.Rand) {
+	t.Helper()
 	s := newServer(t)
 	m := &model{t: t, members: map[*peer]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -72,8 +72,7 @@ func (c *Client) redial(attempt int) (*websocket.Conn, int) {
 		}
 		c.o.Logger.Info("dialling failed", "err", err, "attempt", attempt)
 		retryAfter = 0
-		var refused *HandshakeError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*HandshakeError](err); ok {
 			retryAfter = refused.RetryAfter
 		}
 	}
@@ -126,7 +125,7 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 			o.Subprotocols = []string{token}
 		}
 	}
-	ws, response, err := websocket.Dial(ctx, c.url, o)
+	ws, response, err := websocket.Dial(ctx, c.url, o) //nolint:bodyclose // the library closes it
 	if err == nil {
 		return ws, nil
 	}

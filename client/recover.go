@@ -123,7 +123,7 @@ func (ch *Channel) refusedLocked(e *protocol.Error) {
 
 // transient tells whether the same join may succeed later.
 func transient(code protocol.Code) bool {
-	switch code {
+	switch code { //nolint:exhaustive // the others stay
 	case protocol.CodeRateLimited, protocol.CodeUnavailable, protocol.CodeOverloaded, protocol.CodeUnknownOutcome,
 		protocol.CodeTriggerFailed, protocol.CodeInternal:
 		return true

@@ -35,6 +35,7 @@ type server struct {
 
 // newServer starts a server that ends with the test.
 func newServer(t *testing.T) *server {
+	t.Helper()
 	s := &server{t: t, pipes: make(chan net.Conn), peers: make(chan *peer, 16), closed: make(chan struct{})}
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serve)}
 	done := make(chan struct{})

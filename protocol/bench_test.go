@@ -23,12 +23,12 @@ var decodeInputs = []struct {
 func TestDecodeAllocations(t *testing.T) {
 	for _, in := range decodeInputs {
 		b := []byte(in.frame)
-		if got := testing.AllocsPerRun(200, func() { protocol.Decode(b, 128) }); got > in.allocs {
+		if got := testing.AllocsPerRun(200, func() { _, _ = protocol.Decode(b, 128) }); got > in.allocs {
 			t.Errorf("%s: %v allocations, at most %v", in.name, got, in.allocs)
 		}
 	}
 	join := []byte(`{"history":true,"presence":true,"resume":{"offset":"42"}}`)
-	if got := testing.AllocsPerRun(200, func() { protocol.DecodeJoin(join) }); got > 0 {
+	if got := testing.AllocsPerRun(200, func() { _, _ = protocol.DecodeJoin(join) }); got > 0 {
 		t.Errorf("join: %v allocations", got)
 	}
 }

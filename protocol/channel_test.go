@@ -15,7 +15,15 @@ func TestParseChannel(t *testing.T) {
 		want error
 	}{
 		{"room1", nil},
-		{"a.b", nil}, {"a b", nil}, {"a*", nil}, {">", nil}, {"*", nil}, {"/", nil}, {"a//b", nil}, {"\x00", nil}, {"é", nil},
+		{"a.b", nil},
+		{"a b", nil},
+		{"a*", nil},
+		{">", nil},
+		{"*", nil},
+		{"/", nil},
+		{"a//b", nil},
+		{"\x00", nil},
+		{"é", nil},
 		{"", protocol.ErrChannelEmpty},
 		{strings.Repeat("x", 200), nil},
 		{strings.Repeat("x", 201), protocol.ErrChannelLong},

@@ -32,6 +32,7 @@ func (a Action) String() string {
 		return "history"
 	case ActionPresenceUpdate:
 		return "presence_update"
+	case ActionUnknown:
 	}
 	return "unknown"
 }

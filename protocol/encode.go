@@ -321,6 +321,7 @@ func AppendHistory(dst []byte, channel Channel, publications []*Publication, mor
 		dst = append(dst, `,"more":true`...)
 	case HistoryNoMore:
 		dst = append(dst, `,"more":false`...)
+	case HistoryUnpaged:
 	}
 	return append(dst, `}}`...)
 }

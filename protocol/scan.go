@@ -215,7 +215,7 @@ func (s *scanner) str() ([]byte, error) {
 					return nil, errSyntax
 				}
 				for _, h := range s.b[i+1 : i+5] {
-					if !(h >= '0' && h <= '9' || h >= 'a' && h <= 'f' || h >= 'A' && h <= 'F') {
+					if !isHex(h) {
 						return nil, errSyntax
 					}
 				}
@@ -226,6 +226,10 @@ func (s *scanner) str() ([]byte, error) {
 		}
 	}
 	return nil, errSyntax
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 func (s *scanner) digits() bool {

@@ -209,8 +209,11 @@ func (p *program) verify(cmd *cobra.Command, token string, doc *inspection) erro
 	defer stop()
 	// The verifier fetches public keys only while it runs.
 	running, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- verifier.Run(running) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = verifier.Run(running) // what it fails at, Authenticate tells
+	}()
 	identity, err := verifier.Authenticate(ctx, token)
 	cancel()
 	<-done

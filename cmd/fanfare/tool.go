@@ -74,7 +74,7 @@ func (p *program) toolConfig(cmd *cobra.Command) (config.Config, error) {
 	if cmd.Flags().Changed("url") {
 		src.Flags["url"] = text(cmd, "url")
 	}
-	return config.Load(src) //nolint:wrapcheck // every line of Problems names its place
+	return config.Load(src)
 }
 
 // api makes a remote for the server API.
@@ -139,7 +139,7 @@ func (p *program) readInput(name string, most int64) ([]byte, error) {
 			in = p.stdin
 		}
 	} else {
-		f, err := os.Open(name) //nolint:gosec // the user names the file
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("%s: %s", name, reason(err))}
 		}

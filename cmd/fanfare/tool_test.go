@@ -90,6 +90,7 @@ func TestTools(t *testing.T) {
 }
 
 func testPublish(t *testing.T, d *desk) {
+	t.Helper()
 	d.want(t, `\S+ sent\n`, "publish", "room1", `{"text":"hello"}`)
 	d.want(t, `\S+ stored at \d+\n`, "publish", "room1", "--text", "hello", "--store")
 	d.want(t, `paid-7 stored at \d+\n`, "publish", "room1", "1", "--id", "paid-7")
@@ -128,6 +129,7 @@ func testPublish(t *testing.T, d *desk) {
 }
 
 func testHistoryTool(t *testing.T, d *desk) {
+	t.Helper()
 	var lines strings.Builder
 	for range 30 {
 		lines.WriteString(`{"n":1}` + "\n")
@@ -165,6 +167,7 @@ func testHistoryTool(t *testing.T, d *desk) {
 }
 
 func testWatch(t *testing.T, d *desk) {
+	t.Helper()
 	w := d.background(t, "watch", "room1", "chat/w", "--presence", "--dbo-id", "17", "--row-id", "3", "--extras", `{"name":"Jo"}`)
 	w.find(t, &w.out, `room1  (joined as) \S+`)
 	w.find(t, &w.out, `chat/w  (joined as) \S+`)
@@ -216,6 +219,7 @@ func testWatch(t *testing.T, d *desk) {
 }
 
 func testLooking(t *testing.T, d *desk) {
+	t.Helper()
 	w := d.background(t, "watch", "room1", "chat/l", "--dbo-id", "17", "--row-id", "3")
 	w.find(t, &w.out, `chat/l  (joined)`)
 	d.want(t, ` +1  chat/l\n +1  room1\n`, "channels")
@@ -248,6 +252,7 @@ func testLooking(t *testing.T, d *desk) {
 }
 
 func testExplain(t *testing.T, d *desk) {
+	t.Helper()
 	d.want(t, `yes: .*\nrule: room1\ndecided by: anonymous_clients\n`, "explain", "room1")
 	d.want(t, `yes: .*\nrule: chat/\*\n.*`, "explain", "chat/sports", "send", "--dbo-id", "17", "--row-id", "3")
 	out, text := d.run(t, exitRefused, "", "explain", "nowhere")
@@ -265,6 +270,7 @@ func testExplain(t *testing.T, d *desk) {
 }
 
 func testSettings(t *testing.T, d *desk) {
+	t.Helper()
 	exported, _ := d.run(t, exitOK, "", "export")
 	var settings realtimeJSON
 	if err := json.Unmarshal([]byte(exported), &settings); err != nil || len(settings.Channels) != 2 || *settings.Hash != "demo" {
@@ -344,6 +350,7 @@ func testSettings(t *testing.T, d *desk) {
 }
 
 func testKeys(t *testing.T, d *desk) {
+	t.Helper()
 	all := d.env
 	defer func() { d.env = all }()
 	d.env = []string{all[3]} // where the server is, and nothing else

@@ -57,33 +57,23 @@ func Parse(text []byte) (Script, error) {
 }
 
 type parser struct {
-	s    scanner
-	out  Script
-	held *token // read and given back
+	s   scanner
+	out Script
 }
 
-func (p *parser) next() (token, error) {
-	if p.held != nil {
-		t := *p.held
-		p.held = nil
-		return t, nil
-	}
-	return p.s.next()
-}
-
-func (p *parser) back(t token) { p.held = &t }
+func (p *parser) next() (token, error) { return p.s.next() }
 
 func (p *parser) note(t token, format string, args ...any) {
 	p.out.Notes = append(p.out.Notes, Note{Line: t.line, Text: fmt.Sprintf(format, args...)})
 }
 
 // expect reads one mark.
-func (p *parser) expect(mark string) (token, error) {
+func (p *parser) expect(mark string) error {
 	t, err := p.next()
 	if err == nil && !t.is(mark) {
 		err = t.fail("%s, where %q was expected", t, mark)
 	}
-	return t, err
+	return err
 }
 
 // pass passes over another block, up to its closing bracket.
@@ -127,7 +117,7 @@ func (p *parser) channel(at token) error {
 	if target := protocol.Channel(name.text); target.IsPattern() {
 		rule.Pattern, rule.Wildcard = target.Base(), true
 	}
-	if _, err := p.expect("{"); err != nil {
+	if err := p.expect("{"); err != nil {
 		return err
 	}
 	fields := fields{rule: &rule, nested: rule.Wildcard}
@@ -169,7 +159,7 @@ func (p *parser) object(path string, f fields, depth int) error {
 			return t.fail("%s, where = or : was expected behind %s", t, field)
 		}
 		if f.isObject(field) {
-			if _, err := p.expect("{"); err != nil {
+			if err := p.expect("{"); err != nil {
 				return err
 			}
 			if err := p.object(field+".", f, depth+1); err != nil {

@@ -41,6 +41,7 @@ func (t token) String() string {
 		return "the end of the text"
 	case tokenString:
 		return "a string"
+	case tokenWord, tokenMark, tokenOther:
 	}
 	return strconv.Quote(t.text)
 }

@@ -52,17 +52,27 @@ func TestParse(t *testing.T) {
 			Pattern: "x", Enabled: true, ClientPublicMessagingAuthenticatedOnly: true, ClientPrivateMessaging: true,
 			ClientPrivateMessagingAuthenticatedOnly: true, ClientAuthenticatedMessaging: true,
 		}}},
-		{name: "strings", in: "realtime_channel \"a\\\"b\\\\c\\u00e9\\n// no comment\" { description = \"\"\"two\n\"lines\" {\"\"\" }",
-			want: []policy.Rule{{Pattern: "a\"b\\cé\n// no comment", Enabled: true, Description: "two\n\"lines\" {"}}},
+		{
+			name: "strings", in: "realtime_channel \"a\\\"b\\\\c\\u00e9\\n// no comment\" { description = \"\"\"two\n\"lines\" {\"\"\" }",
+			want: []policy.Rule{{Pattern: "a\"b\\cé\n// no comment", Enabled: true, Description: "two\n\"lines\" {"}},
+		},
 		{name: "quoted fields", in: `realtime_channel "x" { "settings": { "presence": true, }, }`, want: []policy.Rule{{Pattern: "x", Enabled: true, Presence: true}}},
-		{name: "last one wins", in: `realtime_channel "a" {}` + "\n" + `realtime_channel "b" {}` + "\n" + `realtime_channel "a" { active = false }`,
-			want: []policy.Rule{{Pattern: "b", Enabled: true}, {Pattern: "a"}}, notes: []string{`line 3: realtime_channel "a" replaces the one before`}},
-		{name: "the base is another", in: `realtime_channel "a" {} realtime_channel "a/*" {}`,
-			want: []policy.Rule{{Pattern: "a", Enabled: true}, {Pattern: "a", Wildcard: true, Enabled: true}}},
-		{name: "passed over", in: "workspace \"w\" {\n realtime = { canonical: \"x}\" }\n}\n" + chat + "realtime_trigger t {\n stack { $x = 'a' | b:(c > 1) \"}\" }\n}\n",
-			want: []policy.Rule{full}, notes: []string{"line 1: block workspace is not imported", "line 17: block realtime_trigger is not imported"}},
-		{name: "unknown fields", in: "realtime_channel \"x\" {\n tags = [\"a\", {b: 1}]\n settings = { colour: { r: 1 }, presence: true }\n}",
-			want: []policy.Rule{{Pattern: "x", Enabled: true, Presence: true}}, notes: []string{"line 2: field tags is not imported", "line 3: field settings.colour is not imported"}},
+		{
+			name: "last one wins", in: `realtime_channel "a" {}` + "\n" + `realtime_channel "b" {}` + "\n" + `realtime_channel "a" { active = false }`,
+			want: []policy.Rule{{Pattern: "b", Enabled: true}, {Pattern: "a"}}, notes: []string{`line 3: realtime_channel "a" replaces the one before`},
+		},
+		{
+			name: "the base is another", in: `realtime_channel "a" {} realtime_channel "a/*" {}`,
+			want: []policy.Rule{{Pattern: "a", Enabled: true}, {Pattern: "a", Wildcard: true, Enabled: true}},
+		},
+		{
+			name: "passed over", in: "workspace \"w\" {\n realtime = { canonical: \"x}\" }\n}\n" + chat + "realtime_trigger t {\n stack { $x = 'a' | b:(c > 1) \"}\" }\n}\n",
+			want: []policy.Rule{full}, notes: []string{"line 1: block workspace is not imported", "line 17: block realtime_trigger is not imported"},
+		},
+		{
+			name: "unknown fields", in: "realtime_channel \"x\" {\n tags = [\"a\", {b: 1}]\n settings = { colour: { r: 1 }, presence: true }\n}",
+			want: []policy.Rule{{Pattern: "x", Enabled: true, Presence: true}}, notes: []string{"line 2: field tags is not imported", "line 3: field settings.colour is not imported"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
