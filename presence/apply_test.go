@@ -165,3 +165,32 @@ func TestPeersAreBounded(t *testing.T) {
 		t.Fatalf("%d gateways remembered after %s", len(l.peers), 2*forget)
 	}
 }
+
+// The mark of a leave with grace is written again when its answer was lost; by then the user may be back.
+func TestRepeatedLeaveBringsNothingBack(t *testing.T) {
+	l := handLoop(t)
+	r := &recorder{t: t, members: make(map[memberID]string)}
+	v := l.handView(room("a"), r)
+	p := l.handPeer("nodeaaaa-1", peerAlive)
+	l.handPeer("nodebbbb-1", peerAlive)
+	p.card.Going = true
+	l.publish()
+	jo := entryOf("s", 1, 1, "")
+	old, fresh := "1.a.=.nodeaaaa-1.s1", "1.a.=.nodebbbb-1.s2"
+	mark := func(seq uint64) record {
+		return record{key: old, seq: seq, op: opLeaving, grace: time.Hour, value: jo}
+	}
+	l.apply(v, record{key: old, seq: 1, value: jo}, false)
+	l.apply(v, record{key: fresh, seq: 2, value: jo}, false) // the join is stored before the leave
+	l.flush()
+	r.sees("s1", "s2")
+	l.apply(v, mark(3), false)
+	l.flush()
+	r.sees("s2")
+	l.apply(v, mark(4), false)
+	l.flush()
+	r.sees("s2")
+	if got := r.kinds(); len(got) != 3 {
+		t.Errorf("changes %v", got)
+	}
+}

@@ -40,7 +40,7 @@ type Change struct {
 
 // Sink takes the changes of one Watch, in order: a member is joined once, updated any number of times while it
 // is there, and left once. Changed is called from the directory's only apply goroutine: it must not block and
-// must not call Watch or Snapshot. The slice may not be kept, the values may.
+// must not call Watch or Snapshot, nor wait for a lock that is held around such a call. The slice may not be kept, the values may.
 type Sink interface {
 	Changed(changes []Change)
 }

@@ -21,14 +21,17 @@ func three(o *Options) {
 	// An election takes 4 to 9 s: as in production the lease outlives it.
 	o.Lease = 15 * time.Second
 	o.Refresh = time.Second
+	// Nobody may be hidden here by mistake, however busy the machine that runs the tests.
+	o.Heartbeat, o.Suspect = 100*time.Millisecond, 3*time.Second
 }
 
 // The way of nats.md 4 to find holes: watch after watch under constant churn on a cluster, with all kinds of
 // replicas answering. At the end each view must be what the writers say.
 func TestViewsAreWholeUnderChurn(t *testing.T) {
 	c := natstest.NewCluster(t, 3)
-	writer := start(t, "aa", c.URLs()[:1], three)
-	watchers := []*node{start(t, "bb", c.URLs()[1:2], three), start(t, "cc", c.URLs()[2:], three)}
+	once := func(o *Options) { three(o); o.Redo = time.Hour } // what the first reading misses stays missing
+	writer := start(t, "aa", c.URLs()[:1], once)
+	watchers := []*node{start(t, "bb", c.URLs()[1:2], once), start(t, "cc", c.URLs()[2:], once)}
 	topics := []protocol.Topic{room("chat/a"), room("chat/b"), room("chat/c")}
 	ctx, cancel := context.WithCancel(t.Context())
 	var churn sync.WaitGroup
@@ -89,11 +92,6 @@ func TestViewsAreWholeUnderChurn(t *testing.T) {
 			}
 		}
 		r.sees(want...)
-	}
-	for _, w := range watchers {
-		if n := testutil.ToFloat64(w.metrics.corrected); n != 0 {
-			t.Errorf("%v differences had to be corrected later", n)
-		}
 	}
 	t.Logf("%d views in %d rounds", len(views), rounds)
 }

@@ -15,6 +15,12 @@ const leaseMarker = time.Minute
 // configs are the streams under the buckets. They are made as streams, because the KV API has no republish with
 // message TTL but without markers: leaves are written, only leases run out.
 func (d *Directory) configs() []jetstream.StreamConfig {
+	persist := jetstream.DefaultPersistMode
+	if d.o.Solo && d.o.Replicas == 1 {
+		// Alone, everything is removed at the start anyway, and kill -9 of the process ends the sessions too: nothing
+		// is gained by syncing each entry to the disk, and the disk is left to history.
+		persist = jetstream.AsyncPersistMode
+	}
 	kv := func(name, subject, live string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name:              name,
@@ -32,6 +38,7 @@ func (d *Directory) configs() []jetstream.StreamConfig {
 			AllowDirect:       true,
 			AllowMsgTTL:       true,
 			DenyDelete:        true,
+			PersistMode:       persist,
 			RePublish:         &jetstream.RePublish{Source: subject, Destination: live + ">"},
 		}
 	}
@@ -54,12 +61,16 @@ func (d *Directory) Ensure(ctx context.Context) error {
 	}
 	for _, c := range d.configs() {
 		pause := 50 * time.Millisecond
-		for {
+		for first := true; ; first = false {
 			attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 			_, err = js.CreateOrUpdateStream(attempt, c)
 			cancel()
 			if err == nil {
 				break
+			}
+			if permanent(err) && d.o.Solo && first { // made by an older version; nothing in it is needed
+				_ = js.DeleteStream(ctx, c.Name)
+				continue
 			}
 			if permanent(err) || ctx.Err() != nil {
 				return fmt.Errorf("ensure %s: %w", c.Name, err)
@@ -74,6 +85,9 @@ func (d *Directory) Ensure(ctx context.Context) error {
 	return nil
 }
 
+// errInvalidConfig comes with code 500.
+const errInvalidConfig = 10052
+
 // permanent tells errors that trying again does not cure: a configuration the broker refuses. Another gateway
 // creating the same stream at the same moment is not one of them.
 func permanent(err error) bool {
@@ -81,7 +95,7 @@ func permanent(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	return api.Code == 400 && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse
+	return (api.Code == 400 || api.ErrorCode == errInvalidConfig) && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse
 }
 
 // wait pauses; it returns the context's error when that ends first.

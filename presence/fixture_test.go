@@ -23,17 +23,20 @@ import (
 	"fanfare/protocol"
 )
 
+// patience is for conditions that come at once on a machine that has time.
+const patience = time.Minute
+
 // Short timings for tests. The lease cannot be shorter than a second, because the broker counts TTLs in seconds.
 func quick(o *Options) {
 	o.Heartbeat = 40 * time.Millisecond
-	o.Suspect = 200 * time.Millisecond
+	o.Suspect = 400 * time.Millisecond
 	o.PingTimeout = 40 * time.Millisecond
 	o.Lease = 3 * time.Second
 	o.Refresh = 300 * time.Millisecond
 	o.Hold = 500 * time.Millisecond
 	o.Redo = 2 * time.Second
 	o.Tombstone = time.Second
-	o.AckTimeout = 500 * time.Millisecond
+	o.AckTimeout = time.Second
 }
 
 // node is one gateway of a test.
@@ -144,7 +147,7 @@ func (n *node) run() {
 
 func (n *node) ready() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.Ready(ctx); err != nil {
 		n.t.Fatal(err)
@@ -174,7 +177,7 @@ func (n *node) session() protocol.SessionID {
 func (n *node) watch(topic protocol.Topic) *recorder {
 	n.t.Helper()
 	r := &recorder{t: n.t, name: string(n.o.Node), members: make(map[memberID]string)}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	w, err := n.Watch(ctx, topic, r)
 	if err != nil {
@@ -255,7 +258,7 @@ func (r *recorder) sees(want ...protocol.SessionID) {
 
 func natstestEventually(t testing.TB, ok func() bool, what func() string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -315,7 +318,7 @@ func (n *node) stored() (keys []string) {
 // flushed waits until the bucket has everything of the gateway.
 func (n *node) flushed() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.roster.settled(ctx); err != nil {
 		n.t.Fatal(err)

@@ -46,7 +46,7 @@ func (l *loop) leaveLater(v *view, e *entry, r record, read bool) {
 		x.at = at
 	}
 	if u, ok := userOf(e.value); ok {
-		if !read && l.arrivedAlready(v, u) {
+		if v.arrived.take(u) {
 			l.remove(v, e)
 			return
 		}
@@ -127,12 +127,9 @@ type arrival struct {
 
 // How long an arrival may be ahead of the leave, and how many are remembered.
 const (
-	arrivalLasts = 3 * time.Second
+	arrivalLasts = 10 * time.Second
 	maxArrivals  = 100_000
 )
-
-// arrivedAlready takes an arrival of the user.
-func (l *loop) arrivedAlready(v *view, u user) bool { return v.arrived.take(u) }
 
 // tally counts users.
 type tally map[user]int

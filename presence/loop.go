@@ -154,7 +154,9 @@ func (l *loop) apply(v *view, r record, snapshot bool) {
 	back := e.op == opRemove
 	e.seq = r.seq
 	v.maxSeq[e.shard] = max(v.maxSeq[e.shard], r.seq)
-	if r.op == opRemove {
+	// A leave with grace keeps what is there and brings nothing back: the writer repeats it when the answer was lost,
+	// and the entry may have gone already.
+	if r.op == opRemove || r.op == opLeaving && back && v.ready {
 		l.remove(v, e)
 		return
 	}
@@ -288,7 +290,7 @@ func (l *loop) reconnected() {
 
 // tick does what time brings.
 func (l *loop) tick(now time.Time) {
-	stalled := now.Sub(l.lastTick) > l.d.o.Heartbeat
+	stalled := now.Sub(l.lastTick) > l.d.o.Suspect/2 // we did not run: silence meant nothing
 	l.lastTick = now
 	for len(l.beats) > 0 {
 		l.beat(<-l.beats)

@@ -42,6 +42,13 @@ const (
 // forget is how long a dead or absent gateway is remembered.
 const forget = 10 * time.Minute
 
+// take reads what the gateway says about itself. Who goes does not stay: a lease may be older than a heartbeat.
+func (p *peer) take(c card) {
+	c.Going = c.Going || p.card.Going
+	c.Gone = c.Gone || p.card.Gone
+	p.card = c
+}
+
 // shown tells whether its entries are to be seen.
 func (p *peer) shown() bool {
 	return p.state == peerAlive || p.state == peerSuspect || p.state == peerExpiring

@@ -31,13 +31,22 @@ func (l *loop) peer(gw string) *peer {
 	return p
 }
 
-// turn changes a gateway's state; its members come and go with it.
+// setState changes a gateway's state; its members come and go with it.
 func (l *loop) setState(p *peer, s peerState) {
-	was := p.shown()
+	was := p.state
+	shown := p.shown()
 	p.state = s
-	if was != p.shown() && p.entries > 0 {
-		for _, v := range l.order {
-			v.settleAll(p)
+	if shown == p.shown() || p.entries == 0 {
+		return
+	}
+	for _, v := range l.order {
+		v.settleAll(p)
+		if (was == peerUnknown || was == peerAbsent) && (l.going || len(v.leaving) > 0) {
+			for _, e := range v.entries { // its members have only joined now
+				if e.peer == p && e.op == opPut {
+					l.cameBack(v, e.value)
+				}
+			}
 		}
 	}
 }
@@ -45,7 +54,7 @@ func (l *loop) setState(p *peer, s peerState) {
 // beat takes a heartbeat.
 func (l *loop) beat(m *nats.Msg) {
 	now := time.Now()
-	if now.Sub(l.lastBeat) > 2*l.d.o.Heartbeat { // we were deaf: silence of the others meant nothing
+	if now.Sub(l.lastBeat) > l.d.o.Suspect { // we were deaf: silence of the others meant nothing
 		l.hearAll(now)
 	}
 	l.lastBeat = now
@@ -59,7 +68,7 @@ func (l *loop) beat(m *nats.Msg) {
 		l.ended(p, l.d.o.Hold/3)
 		return
 	}
-	p.card = c
+	p.take(c)
 	l.going = l.going || c.Going
 	l.alive(p, now)
 }
@@ -115,7 +124,7 @@ func (l *loop) lease(m *nats.Msg) {
 
 // leased takes a lease that stands.
 func (l *loop) leased(p *peer, value []byte, now time.Time) {
-	p.card = readCard(value)
+	p.take(readCard(value))
 	if p.card.Gone {
 		l.ended(p, l.d.o.Hold/3)
 		return

@@ -16,9 +16,10 @@ import (
 const (
 	// maxMulti is how many entries the broker gives in one consistent answer (413 beyond).
 	maxMulti = 1024
-	// pageEntries and pageBytes bound one page of a longer read; the broker sends a page without flow control.
-	pageEntries = 512
-	pageBytes   = 1 << 20
+	// pageEntries and pageBytes bound one page of a longer read; the broker sends a page without flow control. For
+	// each page it counts what is left, so small ones would make the whole quadratic.
+	pageEntries = 8192
+	pageBytes   = 4 << 20
 	// multiBytes bounds a consistent answer; larger channels are read in pages.
 	multiBytes = 8 << 20
 	// readTimeout is for one answer.
@@ -71,12 +72,12 @@ func (a *answers) take(m *nats.Msg) {
 	}
 }
 
-func (a *answers) open() (reply string, c chan *nats.Msg) {
+func (a *answers) open(most int) (reply string, c chan *nats.Msg) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.next++
 	reply = a.inbox + strconv.FormatUint(a.next, 36)
-	c = make(chan *nats.Msg, maxMulti+2)
+	c = make(chan *nats.Msg, most+1)
 	a.waiting[reply] = c
 	return reply, c
 }
@@ -100,7 +101,7 @@ func (d *Directory) direct(ctx context.Context, stream, prefix string, q directR
 	if err != nil {
 		return answer{}, fmt.Errorf("read %s: %w", stream, err)
 	}
-	reply, c := d.answers.open()
+	reply, c := d.answers.open(max(q.Batch, maxMulti))
 	defer d.answers.close(reply)
 	if err := d.o.Conn.PublishRequest("$JS.API.DIRECT.GET."+stream, reply, body); err != nil {
 		return answer{}, fmt.Errorf("read %s: %w", stream, err)

@@ -78,18 +78,21 @@ func (d *Directory) page(ctx context.Context, topic protocol.Topic, c *cursor, l
 	if !topic.Channel.IsPattern() {
 		v.head = head(topic)
 	}
-	for {
+	for tries := 0; ; {
 		if len(p.Members) >= limit {
 			return true, nil
 		}
 		a, err := d.direct(ctx, stream(c.shard), prefix, directRequest{
-			Seq: c.seq, NextFor: prefix + subject.PresenceKeys(topic), Batch: pageEntries, MaxBytes: pageBytes,
+			Seq: c.seq, NextFor: prefix + subject.PresenceKeys(topic), Batch: maxSnapshot, MaxBytes: pageBytes,
 		})
 		if errors.Is(err, errNotFound) {
 			return false, nil
 		}
 		if err != nil {
-			return false, err
+			if tries++; tries == 3 || wait(ctx, retryFirst) != nil {
+				return false, err
+			}
+			continue
 		}
 		var found []record
 		var gws []string

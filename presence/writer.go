@@ -28,6 +28,8 @@ const (
 	retryMost  = time.Second
 	// writeBatch is how many entries are taken from a queue at once.
 	writeBatch = 256
+	// leastWindow is how many writes may be in flight however slow the broker is.
+	leastWindow = 32
 )
 
 // writer sends the roster's entries: asynchronously, at most Window in flight, gathered over Coalesce when they
@@ -43,6 +45,10 @@ type writer struct {
 	pauses   []pause  // by shard
 	last     time.Time
 	batch    []write
+	// window is how many may be in flight now: it grows with acknowledgements and halves when one is overdue, or a
+	// slow disk would make everything overdue and be sent again and again.
+	window int
+	halved time.Time
 	// reconnects as last seen.
 	reconnects uint64
 }
@@ -73,6 +79,7 @@ func (d *Directory) runWriter(ctx context.Context) error {
 		inflight: make(map[uint64]flight),
 		pauses:   make([]pause, d.o.Shards),
 		batch:    make([]write, 0, writeBatch),
+		window:   min(writeBatch, d.o.Window),
 	}
 	sub, err := d.o.Conn.ChanSubscribe(w.inbox+"*", w.acks)
 	if err != nil {
@@ -105,7 +112,7 @@ func (w *writer) pump(now time.Time) time.Duration {
 	if !w.d.mayWrite(now) {
 		return min(next, w.d.o.Refresh)
 	}
-	if since := now.Sub(w.last); since < w.d.o.Coalesce && len(w.inflight) < w.d.o.Window/2 {
+	if since := now.Sub(w.last); since < w.d.o.Coalesce && len(w.inflight) < w.window/2 {
 		return w.d.o.Coalesce - since
 	}
 	term := w.d.roster.currentTerm()
@@ -129,8 +136,8 @@ func (w *writer) pump(now time.Time) time.Duration {
 			next = min(next, until.Sub(now))
 			continue
 		}
-		for len(w.inflight) < w.d.o.Window {
-			w.batch = w.d.roster.take(w.term, shard, min(writeBatch, w.d.o.Window-len(w.inflight)), w.batch[:0])
+		for len(w.inflight) < w.window {
+			w.batch = w.d.roster.take(w.term, shard, min(writeBatch, w.window-len(w.inflight)), w.batch[:0])
 			if len(w.batch) == 0 {
 				break
 			}
@@ -204,6 +211,7 @@ func (w *writer) acked(m *nats.Msg) {
 	}
 	delete(w.inflight, id)
 	w.pauses[f.shard] = pause{}
+	w.window = min(w.window+1, w.d.o.Window)
 	if a := &w.d.acked[f.shard]; seq > a.Load() {
 		a.Store(seq)
 	}
@@ -236,6 +244,9 @@ func (w *writer) expire(now time.Time) {
 				break
 			}
 			w.fail(s.id, "timeout", now)
+			if now.Sub(w.halved) > w.d.o.AckTimeout {
+				w.halved, w.window = now, max(w.window/2, min(leastWindow, w.d.o.Window))
+			}
 		}
 		n++
 	}
