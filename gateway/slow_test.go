@@ -144,7 +144,7 @@ func TestAnswersToANonReaderAreBounded(t *testing.T) {
 	o.WriteTimeout = time.Minute
 	s := serve(t, o, open("room", 25))
 	for i := range 25 {
-		p := event("room", fmt.Sprint(i, strings.Repeat("x", 60<<10)))
+		p := event("room", fmt.Sprint(i, strings.Repeat("x", 20<<10)))
 		s.memory.publish(p, true, func(protocol.Receipt, error) {})
 	}
 	r := s.socket(t)
@@ -152,7 +152,7 @@ func TestAnswersToANonReaderAreBounded(t *testing.T) {
 	r.frame(t)
 	session := s.Sessions(nil)[0]
 	ask := masked(opText, `{"action":"history","options":{"channel":"room"},"payload":null}`)
-	for range 200 {
+	for range 60 {
 		r.write(t, ask)
 	}
 	unsent := func() int {
@@ -162,12 +162,12 @@ func TestAnswersToANonReaderAreBounded(t *testing.T) {
 	}
 	eventually(t, "backlog", func() bool { return unsent() > o.BacklogBytes })
 	for range 20 {
-		if got := unsent(); got > o.BacklogBytes+2*25*61<<10 {
+		if got := unsent(); got > o.BacklogBytes+2*25*21<<10 {
 			t.Fatalf("%d bytes wait for one socket", got)
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	for range 200 { // every request is answered once it reads
+	for range 60 { // every request is answered once it reads
 		if _, text := r.frame(t); strings.Count(text, `"offset"`) != 25 {
 			t.Fatalf("history: %.100s", text)
 		}
