@@ -122,19 +122,18 @@ type reads struct {
 // maxReads is how many readings of history a gateway has under way at once.
 const maxReads = 64
 
+// do shares a reading with those who want the same; one without an upper end only has company that asked before
+// it began, which is nobody: what it leaves out may have been delivered to the others already.
 func (r *reads) do(ctx context.Context, history History, key protocol.Topic, want Range) (Page, error) {
+	if want.UpTo == 0 {
+		return r.read(ctx, history, key, want)
+	}
 	name := fmt.Sprintf("%d %v %s", key.Server, want, key.Channel)
 	ch := r.group.DoChan(name, func() (any, error) {
 		// The reading serves others too: it does not end with the one who asked first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
 		defer cancel()
-		select {
-		case r.slots <- struct{}{}:
-		case <-ctx.Done():
-			return Page{}, ctx.Err()
-		}
-		defer func() { <-r.slots }()
-		return history.Read(ctx, key, want)
+		return r.read(ctx, history, key, want)
 	})
 	select {
 	case res := <-ch:
@@ -145,4 +144,15 @@ func (r *reads) do(ctx context.Context, history History, key protocol.Topic, wan
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
+}
+
+// read waits for one of the slots.
+func (r *reads) read(ctx context.Context, history History, key protocol.Topic, want Range) (Page, error) {
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return Page{}, ctx.Err()
+	}
+	defer func() { <-r.slots }()
+	return history.Read(ctx, key, want)
 }
