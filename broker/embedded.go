@@ -63,15 +63,9 @@ func NewEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	if e.o.MaxStore <= 0 {
 		e.o.MaxStore = defaultMaxStore
 	}
-	switch o.Sync {
-	case "", SyncAlways:
-		e.always = true
-	default:
-		d, err := time.ParseDuration(o.Sync)
-		if err != nil || d <= 0 {
-			return nil, fmt.Errorf("embedded broker: sync must be %q or a positive duration, not %q", SyncAlways, o.Sync)
-		}
-		e.every = d
+	var err error
+	if e.always, e.every, err = parseSync(o.Sync); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
 	return e, nil
 }
@@ -84,16 +78,9 @@ func (e *Embedded) Start(ctx context.Context) (err error) {
 	if e.srv != nil {
 		return errors.New("embedded broker is running")
 	}
-	if err := os.MkdirAll(e.o.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	lock := flock.New(filepath.Join(e.o.DataDir, "lock"))
-	locked, err := lock.TryLock()
+	lock, err := lockDataDir(e.o.DataDir)
 	if err != nil {
-		return fmt.Errorf("lock data directory %s: %w", e.o.DataDir, err)
-	}
-	if !locked {
-		return fmt.Errorf("%w: %s", ErrDataDirInUse, e.o.DataDir)
+		return err
 	}
 	defer func() {
 		if err != nil {

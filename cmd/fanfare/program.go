@@ -67,6 +67,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 	root.AddCommand(
 		p.devCommand(),
 		p.serveCommand(),
+		p.brokerCommand(),
 		p.checkCommand(),
 		p.versionCommand(),
 	)

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"fanfare/internal/node"
+)
+
+func (p *program) brokerCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "broker",
+		Short: "Run a NATS server with JetStream, one node of a broker cluster",
+		Long: `Runs the broker that gateways share when nats.urls names it. Its own keys are those below broker: in the
+configuration, and data_dir, drain (the window over which it sends its clients away after its leaders have moved) and
+ops_listen. Every node has a data_dir and a broker.name of its own; broker.routes names its peers.
+
+It has no passwords and no TLS: keep its ports inside a private network. Where that is not enough run stock
+nats-server with the configuration in deploy/nats: gateways work with it the same.`,
+		Example: `  FANFARE_BROKER_NAME=a FANFARE_BROKER_CLUSTER_LISTEN=:6222 \
+    FANFARE_BROKER_ROUTES=nats://a:6222,nats://b:6222,nats://c:6222 fanfare broker`,
+		Args: cobra.NoArgs,
+		RunE: p.action(func(cmd *cobra.Command, _ []string) error {
+			cfg, err := p.load(cmd, nil)
+			if err != nil {
+				return err
+			}
+			log := p.logger(cfg.Log)
+			for _, w := range cfg.Warnings {
+				log.Warn("configuration: " + w) //nolint:sloglint // the warning is the message
+			}
+			log.Debug("configuration", "set", cfg.LogString())
+			b, err := node.NewBroker(cfg, node.Options{Logger: log, Version: version, Stdout: p.stdout})
+			if err != nil {
+				return fmt.Errorf("start: %w", err)
+			}
+			return p.serve(cmd.Context(), b, log, nil)
+		}),
+	}
+	configFlags(cmd)
+	return cmd
+}
