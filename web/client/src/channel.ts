@@ -1,6 +1,8 @@
 import { Emitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { Outbox, type Courier } from "./outbox.js";
+import { Pager } from "./pager.js";
+import { Roster } from "./roster.js";
 import type {
   Ack,
   ChannelEvents,
@@ -29,18 +31,8 @@ export interface Link {
   changed(): void;
 }
 
-interface Request {
-  payload: object;
-  quiet: boolean;
-  sent: boolean;
-  resolve(page: HistoryPage): void;
-  reject(error: FanfareError): void;
-}
-
 /** How many ids of received publications are remembered; a resume never brings more than 1000. */
 const remembered = 2048;
-/** Least time between two updates of one's presence data, in milliseconds. */
-const presencePace = 50;
 /** Refusals of a join that pass. */
 const passing = ["rate_limited", "overloaded", "unavailable"];
 /** Errors, besides those of a join, after which the server has us no longer on the channel. */
@@ -68,12 +60,8 @@ export class Channel {
   #asked = false; // the join under way asks to resume
   #waiters: { resolve(info: JoinInfo): void; reject(error: FanfareError): void }[] = [];
   #seen = new Set<string>();
-  #members = new Map<string, Member>();
-  #data: object | null | undefined;
-  #dataTimer: ReturnType<typeof setTimeout> | undefined;
-  #dataDirty = false;
-  #requests: Request[] = []; // the first one may be under way
-  #requestTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #roster: Roster;
+  readonly #pager: Pager;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #joinTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -84,6 +72,13 @@ export class Channel {
     this.#options = options;
     this.#position = options.position;
     this.#outbox = this.#newOutbox();
+    const send = (action: string, payload: object) => this.#joined && link.send({ action, options: { channel: name }, payload });
+    this.#roster = new Roster((data) => !name.endsWith("/*") && send("presence_update", { data }));
+    this.#pager = new Pager(
+      (range) => send("history", range),
+      () => link.stalled(),
+      link.timeout,
+    );
   }
 
   /** Whether the server has confirmed that this client is on the channel, now. */
@@ -153,12 +148,13 @@ export class Channel {
 
   /** Reads stored messages: the latest ones, or those of a range. */
   history(range: HistoryRange = {}): Promise<HistoryPage> {
-    return this.#read(range, false);
+    if (!this.#wanted) return Promise.reject(new FanfareError("not_open", "The channel is not open.", this.name));
+    return this.#pager.read(range);
   }
 
   /** The members as last told by the server; empty unless the channel was made with `presence`. */
   presence(): Member[] {
-    return [...this.#members.values()];
+    return this.#roster.list();
   }
 
   /**
@@ -166,9 +162,7 @@ export class Channel {
    * pattern it does nothing.
    */
   setPresence(data: object | null): void {
-    this.#data = data;
-    this.#dataDirty = true;
-    this.#sendData();
+    this.#roster.set(data);
   }
 
   /** Adds a listener for one event, or for all. Returns what removes it. */
@@ -223,7 +217,7 @@ export class Channel {
   /** @internal Asks something cheap that is answered. */
   _probe(): boolean {
     if (!this.#joined) return false;
-    this.#read({ limit: 1 }, true).catch(() => {});
+    this.#pager.read({ limit: 1 }, true).catch(() => {});
     return true;
   }
 
@@ -241,14 +235,14 @@ export class Channel {
     // What an earlier membership had coming, or another's after the channel was closed.
     if (!this.#joined) return;
     if (action === "presence_full") {
-      this.#members.clear();
-      payload.presence.forEach((member: Member) => this.#enter(member));
+      this.#roster.fill(payload.presence);
     } else if (action === "presence_update") {
-      const member: Member = payload.presence;
-      if (payload.action === "leave") this.#members.delete(identify(member));
-      else this.#enter(member);
+      this.#roster.change(payload.action, payload.presence);
     } else if (action === "history") {
-      if ("more" in payload) return this.#page(frame);
+      if ("more" in payload) {
+        if (this.#pager.answered(payload)) this.#fire("history", frame);
+        return;
+      }
       for (const item of payload.history) this.#isNew(item.options?.id);
       // The empty answer to a resume where nothing is stored.
       if (!payload.history.length && !this.#options.history) return;
@@ -281,7 +275,7 @@ export class Channel {
       since: async (offset) => {
         const frames: Frame[] = [];
         for (;;) {
-          const page = await this.#read({ after: offset }, true);
+          const page = await this.#pager.read({ after: offset }, true);
           frames.push(...page.items);
           const last = page.items.at(-1)?.options.offset;
           if (!page.more || last === undefined) return frames;
@@ -326,10 +320,9 @@ export class Channel {
       const { offset, epoch } = frame.options;
       this.#position = offset !== undefined && epoch !== undefined ? { offset, epoch } : undefined;
     }
-    if (this.#data !== undefined) this.#dataDirty = true;
-    this.#sendData();
+    this.#roster.joined(this.#self?.socketId);
     this.#outbox.opened();
-    this.#ask();
+    this.#pager.next();
     for (const { resolve } of this.#waiters.splice(0)) resolve(this.#info());
     this.#fire("join", frame);
   }
@@ -345,7 +338,6 @@ export class Channel {
       this.#outbox.pause();
       return this.#join();
     }
-    const request = this.#requests[0];
     if (ref !== undefined) {
       if (!this.#outbox.refused(ref, frame.payload)) return;
     } else if (this.#joinsDue) {
@@ -356,10 +348,8 @@ export class Channel {
       }
     } else if (removing.includes(code)) {
       this.#shut(new FanfareError(code, message, this.name));
-    } else if (request?.sent && !ofPresence.includes(code)) {
-      this.#endRequest();
-      request.reject(new FanfareError(code, message, this.name, retry_after));
-      if (request.quiet) return;
+    } else if (!ofPresence.includes(code) && !this.#pager.failed(new FanfareError(code, message, this.name, retry_after))) {
+      return;
     }
     this.#fire("error", frame);
   }
@@ -372,11 +362,11 @@ export class Channel {
   #shut(error: FanfareError): void {
     this.#wanted = this.#joined = this.#known = false;
     this.#position = undefined;
-    this.#members.clear();
+    this.#roster.fill([]);
     this.#rest();
     this.#outbox.stop(error.code, error.message);
     for (const { reject } of this.#waiters.splice(0)) reject(error);
-    for (const { reject } of this.#requests.splice(0)) reject(error);
+    this.#pager.close(error);
     this.#link.changed();
   }
 
@@ -384,46 +374,12 @@ export class Channel {
   #rest(): void {
     clearTimeout(this.#joinTimer);
     clearTimeout(this.#retryTimer);
-    clearTimeout(this.#dataTimer);
-    clearTimeout(this.#requestTimer);
-    this.#dataTimer = undefined;
-    if (this.#requests[0]) this.#requests[0].sent = false;
+    this.#roster.rest();
+    this.#pager.rest();
   }
 
   #info(): JoinInfo {
     return { self: this.#self, resumed: this.#resumed };
-  }
-
-  #read(range: HistoryRange, quiet: boolean): Promise<HistoryPage> {
-    if (!this.#wanted) return Promise.reject(new FanfareError("not_open", "The channel is not open.", this.name));
-    const { before, after, since, limit = since === undefined && after === undefined ? 1000 : undefined } = range;
-    return new Promise((resolve, reject) => {
-      this.#requests.push({ payload: { limit, before, after, since }, quiet, sent: false, resolve, reject });
-      this.#ask();
-    });
-  }
-
-  /** History answers name no request, so there is never more than one under way. */
-  #ask(): void {
-    const request = this.#requests[0];
-    if (!request || request.sent || !this.#joined) return;
-    if (!this.#link.send({ action: "history", options: { channel: this.name }, payload: request.payload })) return;
-    request.sent = true;
-    this.#requestTimer = setTimeout(() => this.#link.stalled(), this.#link.timeout);
-  }
-
-  #endRequest(): void {
-    clearTimeout(this.#requestTimer);
-    this.#requests.shift();
-    this.#ask();
-  }
-
-  #page(frame: Frame<{ history: Frame[]; more: boolean }>): void {
-    const request = this.#requests[0];
-    if (!request?.sent) return;
-    this.#endRequest();
-    request.resolve({ items: frame.payload.history, more: frame.payload.more });
-    if (!request.quiet) this.#fire("history", frame);
   }
 
   #isNew(id: string | undefined): boolean {
@@ -441,30 +397,6 @@ export class Channel {
     if (longer > 0 || (longer === 0 && offset > position.offset)) position.offset = offset;
   }
 
-  #sendData(): void {
-    if (!this.#dataDirty || !this.#joined || this.#dataTimer !== undefined || this.name.endsWith("/*")) return;
-    this.#dataDirty = false;
-    this.#link.send({
-      action: "presence_update",
-      options: { channel: this.name },
-      payload: { data: this.#data },
-    });
-    const mine = this.#self && this.#members.get(identify(this.#self));
-    if (mine) this.#enter(mine);
-    this.#dataTimer = setTimeout(() => {
-      this.#dataTimer = undefined;
-      this.#sendData();
-    }, presencePace);
-  }
-
-  #enter(member: Member): void {
-    // Nobody tells us about our own data, and the first list was made before we set it.
-    if (member.socketId === this.#self?.socketId && this.#data !== undefined) {
-      member.data = (this.#data ?? undefined) as Record<string, unknown> | undefined;
-    }
-    this.#members.set(identify(member), member);
-  }
-
   #status(status: "connected" | "disconnected", code?: number): void {
     this.#fire("connection_status", { action: "connection_status", options: {}, payload: { status, code } });
   }
@@ -473,8 +405,4 @@ export class Channel {
     this.#emitter.emit(event, frame);
     this.#emitter.emit("all", frame);
   }
-}
-
-function identify(member: Member): string {
-  return member.socketId + " " + (member.source ?? "");
 }
