@@ -76,6 +76,10 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	n := &Node{cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry(),
 		changes: make(chan change, maxChanges)}
 	n.log = n.log.With("node", n.id)
+	synced := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_broker_sync_interval_seconds",
+		Help: "How long acknowledged messages may wait to be synced to the embedded broker's disk; 0 = not at all."})
+	synced.Set(cfg.Broker.Sync.Interval().Seconds())
+	n.reg.MustRegister(synced)
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	l := cfg.Limits
 	limits := protocol.DefaultLimits()
@@ -181,7 +185,7 @@ func (n *Node) Run(ctx context.Context) error {
 		err = nil // asked to stop while starting
 	}
 	if failed := parts.failure(); failed != nil {
-		err = errors.Join(err, failed)
+		err = failed // whatever else went wrong went wrong because of it
 	}
 	n.shutdown(parts, frontPart, opsPart, err != nil)
 	return err
