@@ -281,7 +281,9 @@ func (ch *Channel) whenLive(ctx context.Context, f func(*link)) error {
 var errData = errors.New("presence data must be a JSON object")
 
 // SetPresence changes the data of the client's own presence entry, an object of at most 4 KiB as JSON; nil
-// clears it. It is told to the server again after each reconnection. A refusal comes as a *Failure event.
+// clears it. It returns when the data is about to be sent; of changes that follow each other faster than the
+// connection takes them only the last one is. The server is told again after each reconnection. A refusal comes
+// as a *Failure event.
 func (ch *Channel) SetPresence(ctx context.Context, data any) error {
 	body, err := json.Marshal(data)
 	if err != nil {
@@ -292,7 +294,7 @@ func (ch *Channel) SetPresence(ctx context.Context, data any) error {
 	}
 	if err := ch.whenLive(ctx, func(l *link) {
 		ch.data = body
-		l.push(presenceFrame(ch.name, body))
+		l.pushLatest(ch.name, presenceFrame(ch.name, body))
 	}); err != nil {
 		return fmt.Errorf("presence of %s: %w", ch.name, err)
 	}

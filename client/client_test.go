@@ -282,8 +282,10 @@ func TestDeadPeer(t *testing.T) {
 		ch := c.Channel("room", client.ChannelOptions{})
 		join(t, p, ch, nil)
 		// The peer's reader blocks, so that it answers no ping any more.
-		for range cap(p.frames) + 1 {
-			go func() { _ = ch.SetPresence(t.Context(), struct{}{}) }()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for range cap(p.frames) + 2 {
+			go func() { _, _ = ch.History(ctx, client.HistoryQuery{}) }()
 		}
 		began := time.Now()
 		kind[*client.Disconnected](t, ch)

@@ -98,6 +98,33 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
+func TestOutboxBounds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l := &link{ready: make(chan struct{}, 1), cancel: cancel}
+	for i := range 100000 {
+		l.pushLatest("room", fmt.Append(nil, i))
+	}
+	l.push([]byte("x"))
+	l.pushLatest("other", []byte("y"))
+	if got := l.take(); len(got) != 3 || string(got[0]) != "99999" || string(got[1]) != "x" || string(got[2]) != "y" {
+		t.Errorf("%q", got)
+	}
+	l.pushLatest("room", []byte("z"))
+	if got := l.take(); len(got) != 1 || string(got[0]) != "z" {
+		t.Errorf("%q", got)
+	}
+	for range outboxMax {
+		l.push(nil)
+	}
+	if ctx.Err() != nil {
+		t.Error("given up below the bound")
+	}
+	if l.push(nil); ctx.Err() == nil {
+		t.Error("not given up above the bound")
+	}
+}
+
 // FuzzHandle: whatever a server sends, the client survives it, and what it encodes is valid.
 func FuzzHandle(f *testing.F) {
 	files, err := filepath.Glob("../protocol/testdata/frames/server-*.json")

@@ -10,8 +10,11 @@ import (
 	"fanfare/protocol"
 )
 
-// link is one connection. Its frames go out in the order of push; what bounds them is Options.Pending, for
-// everything else sent is one frame for each channel and change of state.
+// outboxMax is how many frames may wait for a connection that takes none. It is more than Options.Pending and a
+// join and a leave of every channel come to; a connection that is that far behind is given up.
+const outboxMax = 16384
+
+// link is one connection. Its frames go out in the order of push.
 type link struct {
 	ws     *websocket.Conn
 	ctx    context.Context //nolint:containedctx // the life of the connection
@@ -19,7 +22,8 @@ type link struct {
 
 	mu     sync.Mutex
 	frames [][]byte
-	ready  chan struct{} // one slot
+	latest map[string]int // where in frames the presence data of a channel waits
+	ready  chan struct{}  // one slot
 
 	renewing bool          // guarded by Client.mu: renew was signalled
 	renew    chan struct{} // one slot: come back with a fresh token
@@ -27,8 +31,33 @@ type link struct {
 
 func (l *link) push(frame []byte) {
 	l.mu.Lock()
-	l.frames = append(l.frames, frame)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.pushLocked(frame)
+}
+
+// pushLatest sends a frame, in the place of an earlier one with the same name that still waits.
+func (l *link) pushLatest(name string, frame []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, waits := l.latest[name]; waits {
+		l.frames[at] = frame
+		return
+	}
+	if l.latest == nil {
+		l.latest = map[string]int{}
+	}
+	l.latest[name] = len(l.frames)
+	l.pushLocked(frame)
+}
+
+func (l *link) pushLocked(frame []byte) {
+	if l.frames = append(l.frames, frame); len(l.frames) > outboxMax {
+		l.cancel() // ends the reader, and with it the connection
+	}
+	l.signal()
+}
+
+func (l *link) signal() {
 	select {
 	case l.ready <- struct{}{}:
 	default:
@@ -39,7 +68,7 @@ func (l *link) take() [][]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	frames := l.frames
-	l.frames = nil
+	l.frames, l.latest = nil, nil
 	return frames
 }
 

@@ -105,7 +105,7 @@ func (ch *Channel) joinedLocked(l *link, f *frame) {
 		ch.waiting = nil
 	}
 	if ch.data != nil {
-		l.push(presenceFrame(ch.name, ch.data))
+		l.pushLatest(ch.name, presenceFrame(ch.name, ch.data))
 	}
 	ch.c.signalLocked()
 }
