@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +32,7 @@ const (
 type ConnectOptions struct {
 	URLs      []string  // external broker
 	InProcess *Embedded // or the one in this process
-	Creds     string    // file
+	Creds     string    // file: a credentials file, or the seed of an nkey alone
 	TLSCert   string    // file
 	TLSKey    string    // file
 	TLSCA     string    // file
@@ -54,6 +56,8 @@ type Client struct {
 	everReady bool
 	reconnect []func()
 	slow      []func(*nats.Subscription)
+	denied    chan struct{} // closed at the first thing that the broker does not permit
+	denial    error
 }
 
 const (
@@ -69,7 +73,7 @@ func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	if len(o.URLs) == 0 && o.InProcess == nil {
 		return nil, errors.New("connect to broker: neither addresses nor an embedded broker")
 	}
-	c := &Client{log: orDiscard(o.Logger), down: map[*nats.Conn]bool{}, since: time.Now(), ready: make(chan struct{})}
+	c := &Client{log: orDiscard(o.Logger), down: map[*nats.Conn]bool{}, since: time.Now(), ready: make(chan struct{}), denied: make(chan struct{})}
 	for i := range connCount {
 		opts, err := c.options(o, i)
 		if err != nil {
@@ -138,7 +142,11 @@ func (c *Client) options(o ConnectOptions, i int) ([]nats.Option, error) {
 		return append(opts, nats.InProcessServer(o.InProcess)), nil
 	}
 	if o.Creds != "" {
-		opts = append(opts, nats.UserCredentials(o.Creds))
+		credentials, err := credentialsOption(o.Creds)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, credentials)
 	}
 	if o.TLSCA != "" {
 		opts = append(opts, nats.RootCAs(o.TLSCA))
@@ -150,6 +158,22 @@ func (c *Client) options(o ConnectOptions, i int) ([]nats.Option, error) {
 		return nil, errors.New("connect to broker: a client certificate needs both certificate and key")
 	}
 	return opts, nil
+}
+
+// credentialsOption signs in with a credentials file (JWT and seed), or with a file that holds a seed alone.
+func credentialsOption(file string) (nats.Option, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: credentials: %w", err)
+	}
+	if bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
+		return nats.UserCredentials(file), nil // read again at each connection: it may be renewed
+	}
+	option, err := nats.NkeyOptionFromSeed(file)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %s is neither a credentials file nor the seed of an nkey", file)
+	}
+	return option, nil
 }
 
 // mark notes that a connection is up or down.
@@ -193,13 +217,21 @@ func (c *Client) mark(nc *nats.Conn, up bool, err error) {
 func (c *Client) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	c.mu.Lock()
 	c.lastErr = err
+	denied, level := errors.Is(err, nats.ErrPermissionViolation), slog.LevelWarn
+	if denied && c.denial == nil {
+		c.denial = fmt.Errorf("the broker does not permit what a gateway needs: %w", err)
+		close(c.denied)
+		level = slog.LevelError
+	} else if denied {
+		level = slog.LevelDebug // it was said once, and it may come with every message
+	}
 	var hooks []func(*nats.Subscription)
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		hooks = append(hooks, c.slow...)
 	}
 	c.mu.Unlock()
 	if hooks == nil {
-		c.log.Warn("broker connection", "err", err)
+		c.log.Log(context.Background(), level, "broker connection", "err", err) //nolint:forbidigo // nats.go hands none in
 	}
 	for _, f := range hooks {
 		f(sub)
@@ -238,6 +270,17 @@ func (c *Client) onSlow(f func(*nats.Subscription)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.slow = append(c.slow, f)
+}
+
+// Denied is closed when the broker has refused something for lack of permission; Denial says what it was first.
+// NATS does not answer such a request, so whoever waits for one would learn nothing.
+func (c *Client) Denied() <-chan struct{} { return c.denied }
+
+// Denial is the first thing that the broker did not permit, or nil.
+func (c *Client) Denial() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.denial
 }
 
 // Close drains the connections and waits for them. It may be called more than once.

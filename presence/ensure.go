@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,7 +64,7 @@ func (d *Directory) Ensure(ctx context.Context) error {
 		pause := 50 * time.Millisecond
 		for first := true; ; first = false {
 			attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-			_, err = js.CreateOrUpdateStream(attempt, c)
+			err = ensure(attempt, js, c)
 			cancel()
 			if err == nil {
 				break
@@ -83,6 +84,29 @@ func (d *Directory) Ensure(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ensure leaves a stream alone that is as it should be: a gateway need not be allowed to change any.
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	s, err := js.Stream(ctx, want.Name)
+	if err == nil && asWanted(s.CachedInfo().Config, want) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err //nolint:wrapcheck // Ensure adds the context
+	}
+	_, err = js.CreateOrUpdateStream(ctx, want)
+	return err //nolint:wrapcheck // as above
+}
+
+// asWanted compares what configs sets.
+func asWanted(have, want jetstream.StreamConfig) bool {
+	return slices.Equal(have.Subjects, want.Subjects) && have.Storage == want.Storage && have.Replicas == want.Replicas &&
+		have.MaxMsgsPerSubject == want.MaxMsgsPerSubject && have.MaxMsgs == want.MaxMsgs && have.MaxBytes == want.MaxBytes &&
+		have.Discard == want.Discard && have.Duplicates == want.Duplicates && have.AllowRollup == want.AllowRollup &&
+		have.AllowDirect == want.AllowDirect && have.AllowMsgTTL == want.AllowMsgTTL && have.DenyDelete == want.DenyDelete &&
+		have.PersistMode == want.PersistMode && have.SubjectDeleteMarkerTTL == want.SubjectDeleteMarkerTTL &&
+		have.RePublish != nil && *have.RePublish == *want.RePublish
 }
 
 // errInvalidConfig comes with code 500.

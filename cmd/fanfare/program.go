@@ -68,6 +68,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 		p.devCommand(),
 		p.serveCommand(),
 		p.brokerCommand(),
+		p.setupCommand(),
 		p.checkCommand(),
 		p.versionCommand(),
 	)

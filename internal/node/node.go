@@ -199,25 +199,18 @@ func (n *Node) brokerName() string {
 }
 
 // startParts brings up everything behind the listener, in the order of who needs whom.
-func (n *Node) startParts(ctx context.Context, parts *parts) error {
+func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	if n.embedded != nil {
 		if err := n.embedded.Start(ctx); err != nil {
 			return fmt.Errorf("embedded broker: %w", err)
 		}
 	}
-	var urls []string
-	for _, u := range n.cfg.NATS.URLs {
-		urls = append(urls, u.Reveal())
-	}
 	var err error
-	n.client, err = broker.Connect(ctx, broker.ConnectOptions{
-		URLs: urls, InProcess: n.embedded, Creds: n.cfg.NATS.Creds,
-		TLSCert: n.cfg.NATS.TLS.Cert, TLSKey: n.cfg.NATS.TLS.Key, TLSCA: n.cfg.NATS.TLS.CA,
-		Name: "fanfare " + string(n.id), Logger: n.log,
-	})
-	if err != nil {
-		return err //nolint:wrapcheck // says that it is about the broker
+	if n.client, err = connect(ctx, n.cfg, n.embedded, "fanfare "+string(n.id), n.log); err != nil {
+		return err
 	}
+	ctx, explain := untilDenied(ctx, n.client)
+	defer explain(&failed)
 	if n.history, err = history.New(history.Options{
 		Control: n.client.Control(), Reads: n.client.Reads(), Replicas: n.cfg.NATS.Replicas, Registerer: n.reg, Logger: n.log,
 		MayHaveLost: n.embedded != nil && n.embedded.MayHaveLost(),
@@ -229,7 +222,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) error {
 	}); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
-	shards := 4
+	shards := presenceShards
 	if n.embedded != nil {
 		shards = 1
 	}
