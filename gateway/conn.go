@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -289,6 +290,16 @@ func (c *conn) setBlocking(on bool) {
 	c.blocking = on
 	c.mu.Unlock()
 }
+
+// discard reads what a peer still sends that is not listened to any more, for a moment: closing a connection with
+// unread bytes resets it, and the peer would not see the close frame.
+func (c *conn) discard() {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.limits.linger))
+	_, _ = io.Copy(io.Discard, readerOnly{c.Conn})
+}
+
+// readerOnly keeps io.Copy from taking a shortcut around the deadline.
+type readerOnly struct{ io.Reader }
 
 // finish ends the conn for good once its reader has ended. A backlog that still drains behind a close frame
 // ends it instead, within the write timeout.

@@ -22,6 +22,7 @@
 //
 //	hub shard > topic (channel) > topic (pattern) > session > hold > conn
 //
-// No lock but conn's is held over a write to a socket, and that write never blocks. No lock is held over a
-// call into a port, but for Presence.Put and Delete, which only queue.
+// No lock but conn's and hold's is held over a write to a socket, and that write never blocks. No lock is held over
+// a call into a port, but for Presence.Put and Delete, which only queue, and Settings.Current. topic.storing is
+// held while a feed is switched; nobody waits for it.
 package gateway

@@ -20,6 +20,14 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	started := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	sent := make(map[*Session]bool, len(sessions))
+	sendAway := func(s *Session) {
+		if !sent[s] {
+			sent[s] = true
+			g.metrics.drained.Inc()
+			g.spawn(func() { s.closeSettled(ctx, protocol.CloseRestart, "restart", reasonDrain) })
+		}
+	}
 	for i, s := range sessions {
 		due := started.Add(time.Duration(float64(window) * float64(i) / float64(len(sessions))))
 		if wait := time.Until(due); wait > 0 {
@@ -30,10 +38,9 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 				return
 			}
 		}
-		g.work.Go(func() { s.closeSettled(ctx, protocol.CloseRestart, "restart", reasonDrain) })
-		g.metrics.drained.Inc()
+		sendAway(s)
 	}
-	// Sockets that were being accepted when the drain began, and those whose answer is awaited.
+	// Those whose answer is awaited, and sockets that were being accepted when the drain began.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -42,9 +49,7 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 			return
 		}
 		for _, s := range rest {
-			if s.pending.Load() == 0 {
-				s.close(protocol.CloseRestart, "restart", reasonDrain)
-			}
+			sendAway(s)
 		}
 		select {
 		case <-tick.C:

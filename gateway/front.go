@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,8 @@ type Front struct {
 const (
 	requestBuffer   = 4 << 10
 	maxRequestBytes = 64 << 10 // tokens are part of the request's head
-	// maxHandshakes is how many connections may be in their handshake at once; more are answered 503.
+	// maxHandshakes is how many connections may be in their handshake at once; more are closed: an answer would
+	// need what is used up.
 	maxHandshakes = 4096
 )
 
@@ -140,8 +140,12 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 	}
 	r, err := http.ReadRequest(br)
 	if err != nil {
-		g.metrics.refused.WithLabelValues("bad_request").Inc()
-		refusal{status: http.StatusBadRequest, code: "bad_request", text: "The request cannot be read."}.write(c)
+		no := refusal{status: http.StatusBadRequest, code: "bad_request", text: "The request cannot be read."}
+		if limit.N <= 0 {
+			no = refusal{status: http.StatusRequestHeaderFieldsTooLarge, code: "header_too_large", text: "The request's head is too large."}
+		}
+		g.metrics.refused.WithLabelValues(no.code).Inc()
+		no.write(c)
 		return
 	}
 	r.RemoteAddr = nc.RemoteAddr().String()
@@ -221,34 +225,3 @@ func (h *handed) Close() error {
 }
 
 func (h *handed) Addr() net.Addr { return h.addr }
-
-// refusal is an answer to an upgrade that is not granted.
-type refusal struct {
-	status     int
-	code, text string
-	retryAfter int // seconds; 0 = not said
-	header     string
-}
-
-func (r refusal) body() string {
-	return `{"code":` + strconv.Quote(r.code) + `,"message":` + strconv.Quote(r.text) + "}\n"
-}
-
-// write answers on a bare connection and ends it.
-func (r refusal) write(c *conn) {
-	body := r.body()
-	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n",
-		r.status, http.StatusText(r.status), len(body))
-	if r.retryAfter > 0 {
-		fmt.Fprintf(&b, "Retry-After: %d\r\n", r.retryAfter)
-	}
-	b.WriteString(r.header)
-	b.WriteString("\r\n")
-	b.WriteString(body)
-	_ = c.write([]byte(b.String()))
-	_ = c.Close()
-	// Read what the client still sends, so that it gets the answer and not a reset.
-	_, _ = io.CopyN(io.Discard, c, maxRequestBytes)
-	c.finish()
-}

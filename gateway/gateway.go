@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ type Options struct {
 	Logger     *slog.Logger
 }
 
-// Ports are the parts a gateway works with. Peers may be nil: there are no other gateways.
+// Ports are the parts a gateway works with. Peers may be nil: there are no other gateways. So may Lifecycle.
 type Ports struct {
 	Broker        Broker
 	History       History
@@ -46,6 +47,7 @@ type Ports struct {
 	Triggers      Triggers
 	Peers         Peers
 	Settings      Settings
+	Lifecycle     Lifecycle
 }
 
 // Gateway ends sockets. Make one with New, serve it with a Front, stop it with Drain and Close.
@@ -62,6 +64,8 @@ type Gateway struct {
 	triggers Triggers
 	peers    Peers
 	settings Settings
+	// lifecycle is nil when nobody wants to know; set before the first socket.
+	lifecycle Lifecycle
 
 	hub       *Hub
 	workers   workers
@@ -80,9 +84,11 @@ type Gateway struct {
 	ids        atomic.Uint64
 
 	mu        sync.Mutex
+	closed    bool // Close waits for work: nothing may be added
+	seats     int  // open sockets and upgrades under way
 	sessions  []*Session
 	byID      map[protocol.SessionID]*Session
-	addresses map[string]int // open sockets by remote address, when limited
+	addresses map[string]int // seats by remote address, when limited
 }
 
 // New makes a Gateway. It starts nothing; Run does.
@@ -105,9 +111,36 @@ func New(o Options) *Gateway {
 func (g *Gateway) Run(ctx context.Context, p Ports) error {
 	g.broker, g.history, g.presence, g.auth, g.triggers, g.peers, g.settings =
 		p.Broker, p.History, p.Presence, p.Authenticator, p.Triggers, p.Peers, p.Settings
-	g.ready.Store(true)
-	g.keepAlive(ctx)
+	g.lifecycle = p.Lifecycle
+	if g.begin() {
+		g.ready.Store(true)
+		g.keepAlive(ctx)
+		g.work.Done()
+	}
+	<-ctx.Done()
 	return nil
+}
+
+// begin adds to what Close waits for; whoever begins calls work.Done. false: Close waits already.
+func (g *Gateway) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.work.Add(1)
+	}
+	return !g.closed
+}
+
+// spawn runs f in a goroutine that Close waits for; false once Close waits already.
+func (g *Gateway) spawn(f func()) bool {
+	if !g.begin() {
+		return false
+	}
+	go func() {
+		defer g.work.Done()
+		f()
+	}()
+	return true
 }
 
 // Close ends all sockets at once and waits for everything the gateway has started. Idempotent.
@@ -121,13 +154,16 @@ func (g *Gateway) Close() {
 		<-time.After(5 * time.Millisecond)
 	}
 	g.cancel()
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
 	for _, s := range g.Sessions(nil) {
 		s.conn.drop()
 	}
 	g.work.Wait()
 	g.workers.close()
-	g.drains.Wait()
 	g.hub.close()
+	g.drains.Wait()
 }
 
 // Ready tells whether sockets are accepted.
@@ -154,7 +190,35 @@ func (g *Gateway) nextID() string {
 	return string(strconv.AppendUint(b, g.ids.Add(1), 36))
 }
 
-// add takes a session in, or says why there is no room.
+// seat keeps a place for a socket, or says why there is none. It is given back by leaveSeat.
+func (g *Gateway) seat(address string) *refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.opts.Sockets > 0 && g.seats >= g.opts.Sockets:
+		return &refusal{status: http.StatusServiceUnavailable, code: "sockets", text: "This gateway is full. Try again.", retryAfter: retryAfter}
+	case g.opts.SocketsPerAddress > 0 && g.addresses[address] >= g.opts.SocketsPerAddress:
+		return &refusal{status: http.StatusTooManyRequests, code: "address_sockets", text: "Too many connections from this address.", retryAfter: retryAfter}
+	}
+	g.seats++
+	if g.opts.SocketsPerAddress > 0 {
+		g.addresses[address]++
+	}
+	return nil
+}
+
+func (g *Gateway) leaveSeat(address string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seats--
+	if g.opts.SocketsPerAddress > 0 {
+		if g.addresses[address]--; g.addresses[address] == 0 {
+			delete(g.addresses, address)
+		}
+	}
+}
+
+// add takes a session in, whose reader has begun.
 func (g *Gateway) add(s *Session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,6 +226,7 @@ func (g *Gateway) add(s *Session) {
 	g.sessions = append(g.sessions, s)
 	g.byID[s.id] = s
 	g.metrics.sessions.Inc()
+	g.recordConnect(s)
 }
 
 func (g *Gateway) removed(s *Session, why closeReason) {
@@ -172,11 +237,6 @@ func (g *Gateway) removed(s *Session, why closeReason) {
 	g.sessions[last] = nil
 	g.sessions = g.sessions[:last]
 	delete(g.byID, s.id)
-	if s.address != "" {
-		if g.addresses[s.address]--; g.addresses[s.address] == 0 {
-			delete(g.addresses, s.address)
-		}
-	}
 	g.mu.Unlock()
 	g.metrics.sessions.Dec()
 	g.metrics.closes.WithLabelValues(closeReasons[why]).Inc()

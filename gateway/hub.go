@@ -17,8 +17,10 @@ type Hub struct {
 	gw     *Gateway
 	seed   maphash.Seed
 	shards [hubShards]hubShard
-	wg     sync.WaitGroup // flushes and openings
+	wg     sync.WaitGroup // flushes, openings and switches
 	reads  reads
+	// switches bounds how many feeds are being switched at once.
+	switches chan struct{}
 
 	// patterns are the pattern topics, rarely more than a few; replaced as a whole.
 	patternsMu sync.Mutex
@@ -30,6 +32,8 @@ const hubShards = 64
 type hubShard struct {
 	mu     sync.Mutex
 	topics map[protocol.Topic]*topic
+	// leaving are the topics whose feed is being detached, which has to end before there can be another one.
+	leaving map[protocol.Topic]chan struct{}
 }
 
 // topicIdle is how long a topic without members keeps its interest and its ring: reconnecting clients find
@@ -40,9 +44,9 @@ const topicIdle = 10 * time.Second
 const attachTimeout = 5 * time.Second
 
 func newHub(gw *Gateway) *Hub {
-	h := &Hub{gw: gw, seed: maphash.MakeSeed(), reads: reads{slots: make(chan struct{}, maxReads)}}
+	h := &Hub{gw: gw, seed: maphash.MakeSeed(), reads: reads{slots: make(chan struct{}, maxReads)}, switches: make(chan struct{}, 16)}
 	for i := range h.shards {
-		h.shards[i].topics = make(map[protocol.Topic]*topic)
+		h.shards[i].topics, h.shards[i].leaving = make(map[protocol.Topic]*topic), make(map[protocol.Topic]chan struct{})
 	}
 	h.patterns.Store(&[]*topic{})
 	return h
@@ -77,7 +81,9 @@ func (h *Hub) enter(ctx context.Context, key protocol.Topic, rule *policy.Rule) 
 		t = &topic{hub: h, key: key, ready: make(chan struct{}), idle: time.Now()}
 		t.quiet.L = &t.mu
 		t.rule.Store(rule)
-		t.setHistory(rule)
+		t.stored = rule.History > 0
+		t.followed.Store(t.stored)
+		t.sizeRing(rule)
 		s.topics[key] = t
 		h.gw.metrics.topics.Inc()
 		h.later(0, func() { h.open(t) })
@@ -105,7 +111,9 @@ func (h *Hub) open(t *topic) {
 	if t.pattern() {
 		h.addPattern(t)
 	}
-	t.feed, t.err = h.gw.broker.Attach(ctx, t.key, t.stored, t)
+	if t.err = h.awaitLeaving(ctx, t.key); t.err == nil {
+		t.feed, t.err = h.gw.broker.Attach(ctx, t.key, t.followed.Load(), t)
+	}
 	if t.err != nil {
 		t.err = fmt.Errorf("attach %s: %w", t.key.Channel, t.err)
 		h.forget(t)
@@ -113,9 +121,25 @@ func (h *Hub) open(t *topic) {
 	close(t.ready)
 }
 
-// setHistory sizes the topic for a rule; called before the topic is shared, or with t.mu held.
-func (t *topic) setHistory(rule *policy.Rule) {
-	t.stored = rule.History > 0
+// awaitLeaving waits until an earlier topic of the name is detached.
+func (h *Hub) awaitLeaving(ctx context.Context, key protocol.Topic) error {
+	s := h.shard(key)
+	s.mu.Lock()
+	gone := s.leaving[key]
+	s.mu.Unlock()
+	if gone == nil {
+		return nil
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// sizeRing sizes the ring for a rule; called before the topic is shared, or with t.mu held.
+func (t *topic) sizeRing(rule *policy.Rule) {
 	t.ring.max = 0
 	if t.stored && !t.pattern() {
 		t.ring.max = min(rule.History, ringPublications)
@@ -195,9 +219,11 @@ func (h *Hub) sweep(now time.Time) {
 		s := h.shard(t.key)
 		s.mu.Lock()
 		t.mu.Lock()
-		gone := t.users == 0 && now.Sub(t.idle) > topicIdle
+		gone := t.users == 0 && now.Sub(t.idle) > topicIdle && s.topics[t.key] == t
+		left := make(chan struct{})
 		if gone {
 			delete(s.topics, t.key)
+			s.leaving[t.key] = left
 			h.gw.metrics.topics.Dec()
 		}
 		stop := t.closeViewLocked(gone, now)
@@ -206,12 +232,18 @@ func (h *Hub) sweep(now time.Time) {
 		if stop != nil {
 			stop()
 		}
-		if gone {
-			if t.pattern() {
-				h.removePattern(t)
-			}
-			t.feed.Detach()
+		if !gone {
+			h.followHistory(t)
+			return
 		}
+		if t.pattern() {
+			h.removePattern(t)
+		}
+		t.feed.Detach()
+		s.mu.Lock()
+		delete(s.leaving, t.key)
+		s.mu.Unlock()
+		close(left)
 	})
 }
 

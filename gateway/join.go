@@ -72,6 +72,9 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 		s.refuseJoin(channel, &protocol.Error{Code: protocol.CodeUnavailable, Message: "The channel cannot be opened now. Try again later."})
 		return
 	}
+	if t.rule.Load() != rule { // opened by an earlier join, or the settings changed meanwhile
+		gw.follow(t)
+	}
 	m := &subscription{session: s, topic: t, index: -1}
 	s.mu.Lock()
 	if s.ended || s.ending {
@@ -84,7 +87,7 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 	s.welcome(m, ask, false)
 	// The settings may have changed while the join was under way, after their change was applied to members.
 	if gw.settings.Current() != book {
-		gw.recheck(s, m)
+		m.recheck(gw.follow(t))
 	}
 }
 
@@ -107,6 +110,9 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 			s.fail(t.key.Channel, "", &protocol.Error{Code: protocol.CodeUnavailable, Message: "Presence is not available now."})
 			wantsPresence = false
 		}
+	}
+	if ask.Resume { // the client may have seen what is still on its way to this node
+		t.catchUp(ctx, ask.From.Offset)
 	}
 	now := time.Now()
 	t.mu.Lock()
@@ -133,6 +139,7 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	if !again {
 		t.announceLocked(m, protocol.PresenceJoin)
 		t.addLocked(m)
+		m.recordJoin()
 	}
 	position, stored := t.position, t.stored && !t.pattern()
 	var list []byte
@@ -192,12 +199,13 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 	if ask.EpochGiven && from.Epoch != upTo.Epoch || from.Offset > upTo.Offset {
 		return nil, false
 	}
-	from.Epoch = upTo.Epoch
-	if from.Offset == upTo.Offset {
+	if ask.EpochGiven && from.Offset == upTo.Offset {
 		return nil, true
 	}
 	t.mu.Lock()
 	pubs, ok := t.ring.after(from.Offset)
+	// Without an epoch only the publication itself proves that the offset is one of this sequence.
+	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset))
 	pubs = append([]*protocol.Publication(nil), pubs...)
 	t.mu.Unlock()
 	if ok {
@@ -270,7 +278,12 @@ func (s *Session) history(channel protocol.Channel, payload []byte) {
 // sendHistory answers with stored publications up to an offset (0 = the newest). joining is the hold of a member
 // that joins; nil for one that is there.
 func (s *Session) sendHistory(ctx context.Context, t *topic, rule *policy.Rule, ask protocol.HistoryRequest, upTo uint64, joining *hold) {
-	pubs, more, err := t.read(ctx, s, rule, ask, upTo)
+	var pubs []*protocol.Publication
+	var more bool
+	var err error
+	if joining == nil || upTo > 0 || t.pattern() { // otherwise nothing was stored when the member began
+		pubs, more, err = t.read(ctx, s, rule, ask, upTo)
+	}
 	if joining != nil && joining.first != nil {
 		pubs = t.notLive(joining, pubs)
 	}

@@ -16,6 +16,8 @@ func (g *Gateway) keepAlive(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.ctx.Done():
+			return
 		case now := <-tick.C:
 			g.sweepSessions(now)
 		case now := <-topics.C:
@@ -43,7 +45,10 @@ func (g *Gateway) sweepSessions(now time.Time) {
 			_ = s.conn.write(pingFrame)
 		}
 		if id := s.Identity(); id.Authenticated && !id.Expires.IsZero() && now.After(id.Expires) {
-			g.work.Go(s.becomeAnonymous)
+			if !s.expiring {
+				s.expiring = true
+				g.spawn(s.becomeAnonymous)
+			}
 		}
 	}
 }

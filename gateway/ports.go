@@ -120,6 +120,28 @@ type Peers interface {
 	Private(ctx context.Context, p *protocol.Publication, authenticatedOnly bool) *protocol.Error
 }
 
+// Lifecycle records for back ends who comes and goes. The calls only queue; nil = nobody wants to know. Those for one
+// session come in its order. Subscribers of patterns are no members and not recorded.
+type Lifecycle interface {
+	Connected(server protocol.ServerID, s protocol.SessionID, id *protocol.Identity)
+	Disconnected(server protocol.ServerID, s protocol.SessionID, why LeaveReason)
+	// Joined is called again when a member's identity has changed.
+	Joined(t protocol.Topic, s protocol.SessionID, id *protocol.Identity)
+	Left(t protocol.Topic, s protocol.SessionID, why LeaveReason)
+}
+
+// LeaveReason is why a member left or a socket ended.
+type LeaveReason string
+
+// The reasons that a gateway can know.
+const (
+	LeaveLeft         LeaveReason = "left"
+	LeaveClosed       LeaveReason = "closed"
+	LeaveTimeout      LeaveReason = "timeout"
+	LeaveEvicted      LeaveReason = "evicted"
+	LeaveDisconnected LeaveReason = "disconnected"
+)
+
 // Settings gives the rules in force. Implemented by settings.Store.
 type Settings interface {
 	Current() *policy.Book

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"fanfare/internal/policy"
 	"fanfare/protocol"
 )
 
@@ -103,6 +104,20 @@ func (t *topic) announceLocked(m *subscription, action protocol.PresenceAction) 
 		}
 		t.changeLocked(action, rosterKey{session: m.session.id}, entry)
 	}
+	t.tellPatternsLocked(rule, m, action)
+	gw.metrics.presence(action)
+	if action == protocol.PresenceLeave {
+		gw.presence.Delete(t.key, m.session.id)
+	} else {
+		gw.presence.Put(t.key, m.session.id, m.entry(""))
+	}
+}
+
+// tellPatternsLocked tells the watchers of the patterns that cover the channel by a rule.
+func (t *topic) tellPatternsLocked(rule *policy.Rule, m *subscription, action protocol.PresenceAction) {
+	if t.pattern() {
+		return
+	}
 	t.hub.covering(t.key, rule, func(p *topic) {
 		p.mu.Lock()
 		if p.roster == nil {
@@ -119,12 +134,6 @@ func (t *topic) announceLocked(m *subscription, action protocol.PresenceAction) 
 			p.mu.Unlock()
 		}
 	})
-	gw.metrics.presence(action)
-	if action == protocol.PresenceLeave {
-		gw.presence.Delete(t.key, m.session.id)
-	} else {
-		gw.presence.Put(t.key, m.session.id, m.entry(""))
-	}
 }
 
 // changeLocked applies one change to the roster and puts its frame into the batch; true when there is

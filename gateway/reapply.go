@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"fanfare/internal/policy"
@@ -10,7 +11,7 @@ import (
 
 // Reapply brings sockets and memberships in line with changed settings: sockets of an address that is gone are
 // ended, members that are no longer allowed are removed with an error, and topics follow their rule. It is
-// called for each change, in order.
+// called for each change, after Settings.Current gives it.
 func (g *Gateway) Reapply(old, now *policy.Book) {
 	for _, was := range old.Servers() {
 		is := now.ByID(was.ID)
@@ -18,7 +19,7 @@ func (g *Gateway) Reapply(old, now *policy.Book) {
 			g.endServer(was.ID)
 		}
 	}
-	g.hub.each(func(t *topic) { g.reapplyTopic(t, now) })
+	g.hub.each(g.reapplyTopic)
 }
 
 // endServer sends every socket of a realtime server away for good.
@@ -29,15 +30,8 @@ func (g *Gateway) endServer(id protocol.ServerID) {
 	}
 }
 
-func (g *Gateway) reapplyTopic(t *topic, book *policy.Book) {
-	var rule *policy.Rule
-	if server := book.ByID(t.key.Server); server != nil && server.Enabled {
-		rule = server.Rule(t.key.Channel)
-	}
-	was := t.rule.Load()
-	if rule != nil {
-		g.switchRule(t, was, rule)
-	}
+func (g *Gateway) reapplyTopic(t *topic) {
+	rule := g.follow(t)
 	t.mu.Lock()
 	members := append([]*subscription(nil), t.members...)
 	t.mu.Unlock()
@@ -56,48 +50,108 @@ func (m *subscription) recheck(rule *policy.Rule) {
 	}
 }
 
-// recheck is for a join during which the settings changed.
-func (g *Gateway) recheck(s *Session, m *subscription) {
-	rule, _ := s.rule(m.topic.key.Channel)
-	if rule != nil && rule != m.topic.rule.Load() {
-		g.switchRule(m.topic, m.topic.rule.Load(), rule)
+// follow brings a topic in line with the settings in force and gives its rule; nil = no rule covers it.
+func (g *Gateway) follow(t *topic) *policy.Rule {
+	t.mu.Lock()
+	var rule *policy.Rule
+	if server := g.settings.Current().ByID(t.key.Server); server != nil && server.Enabled {
+		rule = server.Rule(t.key.Channel)
 	}
-	m.recheck(rule)
+	if rule == nil || rule == t.rule.Load() {
+		t.mu.Unlock()
+		return rule
+	}
+	stop := t.switchLocked(t.rule.Load(), rule)
+	if t.batch.empty() {
+		t.mu.Unlock()
+	} else {
+		t.flushLocked(time.Now(), false)
+	}
+	if stop != nil {
+		stop()
+	}
+	g.hub.followHistory(t)
+	return rule
 }
 
-// switchRule lets a topic follow a changed rule.
-func (g *Gateway) switchRule(t *topic, was, rule *policy.Rule) {
-	t.mu.Lock()
+// switchLocked lets a topic follow a changed rule; what it returns has to be called without the lock.
+func (t *topic) switchLocked(was, rule *policy.Rule) (stop func()) {
+	moved := was.ID != rule.ID
+	if was.Presence && (moved || !rule.Presence) {
+		for _, m := range t.members {
+			t.tellPatternsLocked(was, m, protocol.PresenceLeave)
+		}
+	}
 	t.rule.Store(rule)
-	feedChanges := (was.History > 0) != (rule.History > 0)
-	if was.History != rule.History || was.ID != rule.ID {
-		t.setHistory(rule)
+	if was.History != rule.History {
+		t.stored = t.stored && rule.History > 0
+		t.sizeRing(rule)
 		t.ring.reset(t.position.Offset)
 	}
-	var stop func()
-	if was.Presence && !rule.Presence {
+	switch {
+	case was.Presence && !rule.Presence:
 		// The lists end; their owners are not told more, the remaining clients see no one.
 		for _, m := range t.members {
-			g.presence.Delete(t.key, m.session.id)
+			t.hub.gw.presence.Delete(t.key, m.session.id)
 			m.presence.Store(false)
 		}
 		stop = t.stopView
 		t.roster, t.stopView = nil, nil
-	} else if !was.Presence && rule.Presence && !t.pattern() {
+	case !was.Presence && rule.Presence:
 		for _, m := range t.members {
 			t.announceLocked(m, protocol.PresenceJoin)
 		}
-	}
-	t.mu.Unlock()
-	if stop != nil {
-		stop()
-	}
-	if feedChanges {
-		ctx, cancel := context.WithTimeout(g.ctx, attachTimeout)
-		defer cancel()
-		if err := t.feed.SetStored(ctx, rule.History > 0); err != nil {
-			g.log.Warn("history of a channel cannot be switched", "channel", t.key.Channel, "err", err)
+	case rule.Presence && moved:
+		for _, m := range t.members {
+			t.tellPatternsLocked(rule, m, protocol.PresenceJoin)
 		}
+	}
+	return stop
+}
+
+// followHistory sees to it that the feed is switched when the rule's history was switched on or off. What fails
+// is tried again by the next sweep; until then the topic claims no history.
+func (h *Hub) followHistory(t *topic) {
+	if t.followed.Load() == (t.rule.Load().History > 0) {
+		return
+	}
+	h.later(0, func() {
+		if !t.storing.TryLock() {
+			return // the sweep looks again
+		}
+		defer t.storing.Unlock()
+		select {
+		case h.switches <- struct{}{}:
+		case <-h.gw.ctx.Done():
+			return
+		}
+		defer func() { <-h.switches }()
+		if err := t.switchFeed(); err != nil {
+			h.gw.log.Warn("history of a channel cannot be switched", "channel", t.key.Channel, "err", err)
+		}
+	})
+}
+
+// switchFeed is called with storing held.
+func (t *topic) switchFeed() error {
+	for {
+		want := t.rule.Load().History > 0
+		if want == t.followed.Load() {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.hub.gw.ctx, attachTimeout)
+		err := t.feed.SetStored(ctx, want)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("switch history: %w", err)
+		}
+		t.mu.Lock()
+		t.followed.Store(want)
+		if rule := t.rule.Load(); want && rule.History > 0 {
+			t.stored = true
+			t.sizeRing(rule)
+		}
+		t.mu.Unlock()
 	}
 }
 
@@ -127,6 +181,7 @@ func (s *Session) becomeAnonymous() {
 		if m.index >= 0 {
 			t.announceLocked(m, protocol.PresenceLeave)
 			t.announceLocked(m, protocol.PresenceJoin)
+			m.recordJoin()
 		}
 		if t.batch.empty() {
 			t.mu.Unlock()

@@ -77,3 +77,9 @@ func (r *ring) after(offset uint64) ([]*protocol.Publication, bool) {
 	i := sort.Search(len(r.pubs), func(i int) bool { return r.pubs[i].Offset > offset })
 	return r.pubs[i:], true
 }
+
+// has tells whether the publication with that offset is in the ring.
+func (r *ring) has(offset uint64) bool {
+	i := sort.Search(len(r.pubs), func(i int) bool { return r.pubs[i].Offset >= offset })
+	return i < len(r.pubs) && r.pubs[i].Offset == offset
+}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ type Session struct {
 	conn   *conn
 	socket *gws.Conn
 	index  int // in Gateway.sessions; guarded by Gateway.mu
-	// address is counted in Gateway.addresses; empty when addresses are not limited.
+	// address is where the socket comes from; it has a seat under it.
 	address string
 	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
 	turnedAway bool
@@ -30,6 +31,7 @@ type Session struct {
 	opened   int64        // Unix milliseconds
 	heard    atomic.Int64 // Unix milliseconds of the last sign of life
 	pinged   int64        // Unix milliseconds; the keep-alive sweep's
+	expiring bool         // becomeAnonymous is on its way; the keep-alive sweep's
 
 	mu     sync.Mutex
 	subs   []*subscription
@@ -134,6 +136,7 @@ func (s *Session) end(err error) {
 	for _, m := range subs {
 		m.leave(false)
 	}
+	s.gw.recordDisconnect(s, reason)
 	s.gw.removed(s, reason)
 }
 
@@ -150,11 +153,15 @@ func (s *Session) reasonOf(err error) closeReason {
 	if _, ok := errors.AsType[*gws.CloseError](err); ok {
 		return reasonClient
 	}
-	switch {
-	case err == nil, errors.Is(err, io.EOF):
+	if err == nil || errors.Is(err, io.EOF) {
 		return reasonLost
-	case err.Error() == "close message too large", err.Error() == "message too large":
+	}
+	// gws does not export its own errors.
+	switch text := err.Error(); {
+	case text == "message too large":
 		return reasonTooLarge
+	case text == "protocol error", strings.HasPrefix(text, "gws: "), strings.HasPrefix(text, "malformed frame: "):
+		return reasonProtocol
 	}
 	return reasonLost
 }
@@ -163,6 +170,7 @@ func (s *Session) reasonOf(err error) closeReason {
 // channel goes to the socket any more once it returns, so that it may join again.
 func (m *subscription) leave(settled bool) {
 	t := m.topic
+	why := m.leaveReason()
 	t.mu.Lock()
 	if settled {
 		t.settleLocked()
@@ -171,6 +179,7 @@ func (m *subscription) leave(settled bool) {
 		t.mu.Unlock()
 		return
 	}
+	m.recordLeave(why)
 	if t.users--; t.users == 0 {
 		t.idle = time.Now()
 	}
@@ -200,6 +209,9 @@ func (s *Session) detach(m *subscription) bool {
 
 // expel removes the session from a channel it is no longer allowed on, and says so.
 func (s *Session) expel(m *subscription, e *protocol.Error) {
+	s.mu.Lock()
+	m.expelled = true
+	s.mu.Unlock()
 	if !s.detach(m) {
 		return
 	}

@@ -22,6 +22,8 @@ type subscription struct {
 	presence atomic.Bool
 	// data is the member's presence data; guarded by topic.mu.
 	data json.RawMessage
+	// expelled: the session may not be a member any more; guarded by session.mu.
+	expelled bool
 	// hold keeps live frames back while the session is being caught up; nil once it is live.
 	hold atomic.Pointer[hold]
 }

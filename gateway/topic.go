@@ -23,7 +23,10 @@ type topic struct {
 	err   error
 	feed  Feed
 
-	rule atomic.Pointer[policy.Rule] // in force; changed by reapply
+	rule atomic.Pointer[policy.Rule] // in force; changed with mu held
+
+	storing  sync.Mutex  // held while the feed is switched
+	followed atomic.Bool // the feed follows offsets; changed with storing held
 
 	mu       sync.Mutex
 	users    int // joins under way and members: while above 0 the topic stays
@@ -49,7 +52,9 @@ type topic struct {
 	settling int         // joins and leaves that wait for the running flush; the next one waits for them
 	gather   *time.Timer // of a flush that waits for further presence changes
 	last     time.Time
-	targets  []*subscription // of the running flush
+	// delivered counts publications handed to members.
+	delivered uint64
+	targets   []*subscription // of the running flush
 }
 
 func (t *topic) pattern() bool { return t.key.Channel.IsPattern() }
@@ -100,6 +105,7 @@ func (t *topic) Deliver(p *protocol.Publication) {
 			}
 		}
 	}
+	t.delivered++
 	t.appendLocked(now, p)
 	t.flushLocked(now, true)
 }
