@@ -16,12 +16,12 @@ export function bar(chat: Chat): HTMLElement {
     offline.setAttribute("aria-checked", String(isOffline()));
   });
 
-  const drawer = frames();
+  const { drawer, toggle } = frames();
   const wire = h("button", { type: "button", class: "tool", "aria-expanded": "false", "aria-controls": drawer.id }, icon("code"), "Frames");
   wire.addEventListener("click", () => {
-    drawer.hidden = !drawer.hidden;
-    wire.setAttribute("aria-expanded", String(!drawer.hidden));
-    document.body.classList.toggle("with-frames", !drawer.hidden);
+    const shown = toggle();
+    wire.setAttribute("aria-expanded", String(shown));
+    document.body.classList.toggle("with-frames", shown);
   });
   document.body.append(drawer);
 
@@ -56,19 +56,31 @@ export function bar(chat: Chat): HTMLElement {
   );
 }
 
-/** What goes over the socket, as it is. */
-function frames(): HTMLElement {
-  const list = h("ol", {});
-  onTraffic(({ direction, text, at }: Traffic) => {
+const remembered = 100;
+
+/** What goes over the socket, as it is. It is drawn only while it is shown. */
+function frames(): { drawer: HTMLElement; toggle(): boolean } {
+  const log: Traffic[] = [];
+  const list = h("ol", { tabIndex: 0, "aria-label": "Frames" });
+  const add = ({ direction, text, at }: Traffic) => {
     const sign = { in: "←", out: "→", note: "·" }[direction];
     list.append(h("li", { class: direction }, h("time", {}, time(at)), h("span", {}, sign), h("code", {}, text)));
-    if (list.children.length > 100) list.firstElementChild!.remove();
+    if (list.children.length > remembered) list.firstElementChild!.remove();
     list.scrollTop = list.scrollHeight;
+  };
+  const drawer = h("section", { class: "frames", id: "frames", "aria-label": "Frames on the socket", hidden: true }, h("h2", {}, "Frames on the socket"), list);
+  onTraffic((traffic) => {
+    log.push(traffic);
+    if (log.length > remembered) log.shift();
+    if (!drawer.hidden) add(traffic);
   });
-  const drawer = h("section", { class: "frames", id: "frames", "aria-label": "Frames on the socket" }, h("h2", {}, "Frames on the socket"), list);
-  list.tabIndex = 0;
-  drawer.hidden = true;
-  return drawer;
+  const toggle = () => {
+    drawer.hidden = !drawer.hidden;
+    list.replaceChildren();
+    if (!drawer.hidden) log.forEach(add);
+    return !drawer.hidden;
+  };
+  return { drawer, toggle };
 }
 
 export function restoreTheme(): void {
