@@ -111,7 +111,7 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 			wantsPresence = false
 		}
 	}
-	if ask.Resume { // the client may have seen what is still on its way to this node
+	if ask.Resume && t.comparable(ask) { // the client may have seen what is still on its way to this node
 		t.catchUp(ctx, ask.From.Offset)
 	}
 	now := time.Now()
@@ -190,6 +190,13 @@ func (s *Session) sendPresenceFull(channel protocol.Channel, entries []byte) {
 	n := len(head) + len(entries) + len(protocol.PresenceFullTail)
 	frame := append(appendTextHeader(make([]byte, 0, 10+len(head)), n), head...)
 	_ = s.conn.writeShared(frame, entries, []byte(protocol.PresenceFullTail))
+}
+
+// comparable tells whether a client's offset may be one of the topic's present sequence.
+func (t *topic) comparable(ask protocol.Join) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !ask.EpochGiven || ask.From.Epoch == t.position.Epoch
 }
 
 // missed gives what was stored after the position the client knows, when it can be proved that nothing of it
