@@ -1,7 +1,8 @@
-package client_test
+package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"fanfare/client"
 	"fanfare/internal/config"
 	"fanfare/internal/node"
 	"fanfare/protocol"
 )
 
-// These tests run the client against a real node with its embedded broker, in the same process.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // startNode runs a node with the demo server until the test or stop ends it, and gives its address.
 func startNode(t *testing.T, listen, data string) (addr string, stop func()) {
@@ -332,5 +335,39 @@ func TestNodeHistoryAndPatterns(t *testing.T) {
 	var closed *client.CloseError
 	if err := stranger.Err(); !errors.As(err, &closed) || closed.Code != protocol.CloseGoAway || !errors.As(err, &refused) || refused.Code != protocol.CodeUnknownHash {
 		t.Error(err)
+	}
+}
+
+func next(t *testing.T, ch *client.Channel) client.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	e, err := ch.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// kind waits for an event of type E.
+func kind[E client.Event](t *testing.T, ch *client.Channel) E {
+	t.Helper()
+	e := next(t, ch)
+	got, ok := e.(E)
+	if !ok {
+		b, _ := json.Marshal(e)
+		t.Fatalf("%T %s, want %T", e, b, got)
+	}
+	return got
+}
+
+func wantMessages(t *testing.T, ch *client.Channel, texts ...string) {
+	t.Helper()
+	for _, want := range texts {
+		m := kind[*client.Message](t, ch)
+		var got string
+		if err := m.Decode(&got); err != nil || got != want {
+			t.Fatalf("message %s, want %q", m.Data, want)
+		}
 	}
 }
