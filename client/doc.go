@@ -18,7 +18,8 @@
 // the application: without a hole and without duplicates. Wherever a hole cannot be excluded the application
 // gets a *Gap in the place of the hole: after a resume that the server could not prove whole, after a
 // reconnection on a channel without history or on a pattern, and when the application was too slow on such a
-// channel. No *Gap means nothing is missing.
+// channel. No *Gap means that nothing stored is missing. What is never stored cannot be repeated: private
+// messages, and events that a back end sends without storing them, are missed while there is no connection.
 //
 // # Receiving, and what happens at the bound
 //
@@ -31,7 +32,7 @@
 // # Goroutines and locks
 //
 // Dial starts one goroutine for the client; each connection has it as its reader and two more, a writer and a
-// keep-alive. Close ends them all and waits. Locks: Client.mu, then queue.mu; no I/O happens under either.
+// keep-alive. Close ends them all and waits. Locks: Client.mu, then queue.mu or link.mu; no I/O happens under either.
 // All methods may be called from any goroutine; the events of one channel should be taken by one.
 //
 // # The WebSocket

@@ -77,7 +77,7 @@ type Joined struct {
 	// Self is the client's own entry on the server.
 	Self  Member
 	First bool
-	// Resumed: nothing is missing between the events before and behind this one.
+	// Resumed: nothing stored is missing between the events before and behind this one.
 	Resumed bool
 }
 
