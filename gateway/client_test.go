@@ -148,7 +148,7 @@ func (c *client) join(channel, payload string) frame {
 // want waits for a frame that fits, and takes everything up to it.
 func (c *client) want(what string, fits func(*frame) bool) frame {
 	c.tb.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for {
 		c.mu.Lock()
 		for i := range c.frames {

@@ -54,7 +54,7 @@ func TestFlushInterval(t *testing.T) {
 func (c *client) events() []string {
 	var out []string
 	for _, text := range c.texts() {
-		if _, id, ok := strings.Cut(text, `"id":"`); ok && strings.Contains(text, `"action":"event"`) {
+		if _, id, ok := strings.Cut(text, `"id":"`); ok && strings.HasPrefix(text, `{"action":"event"`) {
 			id, _, _ = strings.Cut(id, `"`)
 			out = append(out, id)
 		}

@@ -44,7 +44,8 @@ const topicIdle = 10 * time.Second
 const attachTimeout = 5 * time.Second
 
 func newHub(gw *Gateway) *Hub {
-	h := &Hub{gw: gw, seed: maphash.MakeSeed(), reads: reads{slots: make(chan struct{}, maxReads)}, switches: make(chan struct{}, 16)}
+	h := &Hub{gw: gw, seed: maphash.MakeSeed(), switches: make(chan struct{}, 16)}
+	h.reads = reads{hub: h, slots: make(chan struct{}, maxReads), flights: make(map[flightKey]*flight)}
 	for i := range h.shards {
 		h.shards[i].topics, h.shards[i].leaving = make(map[protocol.Topic]*topic), make(map[protocol.Topic]chan struct{})
 	}

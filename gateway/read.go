@@ -2,10 +2,9 @@ package gateway
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"fanfare/internal/policy"
 	"fanfare/protocol"
@@ -28,15 +27,14 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 			return nil, false, err
 		}
 		t.mu.Lock()
-		pubs, ok := t.latestLocked(identity, s.id, rule, limit, upTo)
-		more := ok && t.hasOlderLocked(pubs)
+		pubs, more, ok := t.latestLocked(identity, s.id, rule, limit, upTo, ask.Paged)
 		t.mu.Unlock()
 		if ok {
 			return pubs, more, nil
 		}
 	}
 	r := Range{Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History, Authenticated: identity.Authenticated}
-	page, err := t.hub.reads.do(ctx, t.hub.gw.history, t.key, r)
+	page, err := t.hub.reads.do(ctx, t.key, r)
 	if err != nil {
 		return nil, false, err
 	}
@@ -55,8 +53,8 @@ func (t *topic) owns(channel protocol.Channel) bool {
 	return server != nil && sameRule(server.Rule(channel), t.rule.Load())
 }
 
-// latestLocked answers from the ring when it reaches far enough.
-func (t *topic) latestLocked(identity *protocol.Identity, id protocol.SessionID, rule *policy.Rule, limit int, upTo uint64) ([]*protocol.Publication, bool) {
+// latestLocked answers from the ring when it reaches far enough; paged: more has to be known.
+func (t *topic) latestLocked(identity *protocol.Identity, id protocol.SessionID, rule *policy.Rule, limit int, upTo uint64, paged bool) (out []*protocol.Publication, more, ok bool) {
 	pubs := t.ring.pubs
 	for upTo > 0 && len(pubs) > 0 && pubs[len(pubs)-1].Offset > upTo {
 		pubs = pubs[:len(pubs)-1]
@@ -64,44 +62,36 @@ func (t *topic) latestLocked(identity *protocol.Identity, id protocol.SessionID,
 	if kept := len(pubs) - rule.History; kept > 0 {
 		pubs = pubs[kept:]
 	}
+	whole := t.ring.full || len(pubs) >= rule.History // nothing the channel keeps is missing here
 	ttl := time.Duration(rule.HistoryTTL) * time.Second
-	out := make([]*protocol.Publication, 0, min(limit, len(pubs)))
-	i := len(pubs) - 1
-	for ; i >= 0 && len(out) < limit; i-- {
-		if ttl > 0 && time.Since(pubs[i].Accepted) > ttl {
+	out = make([]*protocol.Publication, 0, min(limit, len(pubs)))
+	for _, p := range slices.Backward(pubs) {
+		if ttl > 0 && time.Since(p.Accepted) > ttl || !mayRead(identity, id, p) {
 			continue
 		}
-		if mayRead(identity, id, pubs[i]) {
-			out = append(out, pubs[i])
+		if len(out) == limit {
+			more = true
+			break
 		}
+		out = append(out, p)
 	}
-	if len(out) < limit && !t.ring.full && len(pubs) < rule.History {
-		return nil, false
+	if !whole && !more && (len(out) < limit || paged) {
+		return nil, false, false
 	}
-	for a, b := 0, len(out)-1; a < b; a, b = a+1, b-1 {
-		out[a], out[b] = out[b], out[a]
-	}
-	return out, true
-}
-
-// hasOlderLocked tells whether there is anything before the first of pubs.
-func (t *topic) hasOlderLocked(pubs []*protocol.Publication) bool {
-	if !t.ring.full {
-		return len(pubs) > 0
-	}
-	return len(pubs) > 0 && len(t.ring.pubs) > 0 && t.ring.pubs[0].Offset < pubs[0].Offset
+	slices.Reverse(out)
+	return out, more, true
 }
 
 // loadRing reads what the store had before this node listened, once for all who ask for it.
 func (t *topic) loadRing(ctx context.Context) error {
 	t.mu.Lock()
-	floor, want := t.ring.floor, t.ring.max-len(t.ring.pubs)
-	done := t.ring.loaded || want <= 0
+	floor, most := t.ring.floor, t.ring.max
+	done := t.ring.loaded || most <= len(t.ring.pubs)
 	t.mu.Unlock()
 	if done {
 		return nil
 	}
-	page, err := t.hub.reads.do(ctx, t.hub.gw.history, t.key, Range{Limit: t.ring.max, UpTo: floor, Authenticated: true})
+	page, err := t.hub.reads.do(ctx, t.key, Range{Limit: most, UpTo: floor, Authenticated: true})
 	if err != nil {
 		return err
 	}
@@ -115,8 +105,22 @@ func (t *topic) loadRing(ctx context.Context) error {
 
 // reads are the readings of history under way: equal ones are done once, and only so many at a time.
 type reads struct {
-	group singleflight.Group
-	slots chan struct{}
+	hub     *Hub
+	slots   chan struct{}
+	mu      sync.Mutex
+	flights map[flightKey]*flight
+}
+
+type flightKey struct {
+	topic protocol.Topic
+	want  Range
+}
+
+// flight is one reading for all who want the same.
+type flight struct {
+	done chan struct{}
+	page Page
+	err  error
 }
 
 // maxReads is how many readings of history a gateway has under way at once.
@@ -124,35 +128,44 @@ const maxReads = 64
 
 // do shares a reading with those who want the same; one without an upper end only has company that asked before
 // it began, which is nobody: what it leaves out may have been delivered to the others already.
-func (r *reads) do(ctx context.Context, history History, key protocol.Topic, want Range) (Page, error) {
+func (r *reads) do(ctx context.Context, key protocol.Topic, want Range) (Page, error) {
 	if want.UpTo == 0 {
-		return r.read(ctx, history, key, want)
+		return r.read(ctx, key, want)
 	}
-	name := fmt.Sprintf("%d %v %s", key.Server, want, key.Channel)
-	ch := r.group.DoChan(name, func() (any, error) {
-		// The reading serves others too: it does not end with the one who asked first.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
-		defer cancel()
-		return r.read(ctx, history, key, want)
-	})
+	r.mu.Lock()
+	f := r.flights[flightKey{key, want}]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		r.flights[flightKey{key, want}] = f
+		r.hub.later(0, func() { r.fly(f, flightKey{key, want}) })
+	}
+	r.mu.Unlock()
 	select {
-	case res := <-ch:
-		if res.Err != nil {
-			return Page{}, res.Err
-		}
-		return res.Val.(Page), nil
+	case <-f.done:
+		return f.page, f.err
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
 }
 
+// fly reads; it serves all who want the same and does not end with the one who asked first.
+func (r *reads) fly(f *flight, key flightKey) {
+	ctx, cancel := context.WithTimeout(r.hub.gw.ctx, joinTimeout)
+	defer cancel()
+	f.page, f.err = r.read(ctx, key.topic, key.want)
+	r.mu.Lock()
+	delete(r.flights, key)
+	r.mu.Unlock()
+	close(f.done)
+}
+
 // read waits for one of the slots.
-func (r *reads) read(ctx context.Context, history History, key protocol.Topic, want Range) (Page, error) {
+func (r *reads) read(ctx context.Context, key protocol.Topic, want Range) (Page, error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
 	defer func() { <-r.slots }()
-	return history.Read(ctx, key, want)
+	return r.hub.gw.history.Read(ctx, key, want)
 }

@@ -22,8 +22,6 @@ type Session struct {
 	conn   *conn
 	socket *gws.Conn
 	index  int // in Gateway.sessions; guarded by Gateway.mu
-	// address is where the socket comes from; it has a seat under it.
-	address string
 	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
 	turnedAway bool
 
