@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,7 +29,9 @@ type Front struct {
 	Logger  *slog.Logger
 
 	handshakes sync.WaitGroup
-	plain      handed
+	// handshakeLimit is maxHandshakes, or less in tests.
+	handshakeLimit int
+	plain          handed
 }
 
 const (
@@ -54,7 +57,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 	go func() { served <- server.Serve(&f.plain) }()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	slots := make(chan struct{}, maxHandshakes)
+	slots := make(chan struct{}, cmp.Or(f.handshakeLimit, maxHandshakes))
 	pause := time.Duration(0)
 	var failed error
 	for {
