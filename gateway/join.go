@@ -101,14 +101,13 @@ func (s *Session) refuseJoin(channel protocol.Channel, e *protocol.Error) {
 func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	gw, t := s.gw, m.topic
 	rule := t.rule.Load()
-	wantsPresence := ask.Presence && rule.Presence
+	wantsPresence, noPresence := ask.Presence && rule.Presence, false
 	ctx, cancel := context.WithTimeout(gw.ctx, joinTimeout)
 	defer cancel()
 	if wantsPresence {
 		if err := t.openRoster(ctx); err != nil {
 			gw.log.Warn("presence of a channel cannot be read", "session", s.id, "err", err)
-			s.fail(t.key.Channel, "", &protocol.Error{Code: protocol.CodeUnavailable, Message: "Presence is not available now."})
-			wantsPresence = false
+			wantsPresence, noPresence = false, true
 		}
 	}
 	if ask.Resume && t.comparable(ask) { // the client may have seen what is still on its way to this node
@@ -170,6 +169,9 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	s.sendFrame(func(dst []byte) []byte {
 		return protocol.AppendJoin(dst, t.key.Channel, s.member(), stored, position, resumed)
 	})
+	if noPresence { // behind the join answer: an error before it would be one about the join
+		s.fail(t.key.Channel, "", &protocol.Error{Code: protocol.CodeUnavailable, Message: "Presence is not available now."})
+	}
 	if wantsPresence {
 		s.sendPresenceFull(t.key.Channel, list)
 	}
