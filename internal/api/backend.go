@@ -185,6 +185,11 @@ type LifecycleEvent struct {
 	Client json.RawMessage `json:"client,omitempty"`
 	// Reason of a leave or disconnect: left, closed, timeout, gateway_lost, evicted, disconnected.
 	Reason string `json:"reason,omitempty"`
+	// Repeated: nothing new, told again for those who began to read in between.
+	Repeated bool `json:"repeated,omitempty"`
+	// Gateway of a lost event: the members and sockets whose id begins with it are to be forgotten. Those that are
+	// there follow.
+	Gateway protocol.NodeID `json:"gateway,omitempty"`
 }
 
 // LifecycleType is what happened.
@@ -198,4 +203,5 @@ const (
 	LifecycleLeave      LifecycleType = "leave"
 	LifecycleOccupied   LifecycleType = "occupied"
 	LifecycleVacated    LifecycleType = "vacated"
+	LifecycleLost       LifecycleType = "lost"
 )

@@ -23,11 +23,12 @@ var everything = []string{"*"}
 var rooms = map[string]room{
 	"protocol": {stdlib: true},
 
-	"gateway":  {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
-	"broker":   {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
-	"history":  {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
-	"presence": {ours: []string{"protocol", "internal/subject"}, never: []string{gws}},
-	"client":   {ours: []string{"protocol"}, never: []string{natsIO}},
+	"gateway":   {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
+	"broker":    {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"history":   {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"presence":  {ours: []string{"protocol", "internal/subject"}, never: []string{gws}},
+	"lifecycle": {ours: []string{"protocol"}, never: []string{gws}},
+	"client":    {ours: []string{"protocol"}, never: []string{natsIO}},
 
 	"internal/subject":    {ours: []string{"protocol"}, stdlib: true},
 	"internal/envelope":   {ours: []string{"protocol"}, stdlib: true},

@@ -32,9 +32,13 @@ func (n *Node) mountHTTP() error {
 		keys = append(keys, text)
 	}
 	l := n.cfg.Limits
+	var events api.Lifecycle // nil when it is off
+	if n.lifecycle != nil {
+		events = lifecycleReader{n.lifecycle}
+	}
 	var err error
 	n.api, err = api.New(api.Options{
-		Settings: n.settings, Backend: &backend{n}, AdminToken: n.cfg.AdminToken.Reveal(), APIKeys: keys,
+		Settings: n.settings, Backend: &backend{n}, Lifecycle: events, AdminToken: n.cfg.AdminToken.Reveal(), APIKeys: keys,
 		Limits: api.Limits{MessageBytes: l.MessageBytes, JSONDepth: l.JSONDepth, ChannelBytes: l.ChannelBytes,
 			ChannelSegments: l.ChannelSegments, HistoryFrames: l.HistoryFrames},
 		Registerer: n.reg, Logger: n.log,

@@ -33,6 +33,7 @@ import (
 	"fanfare/internal/settings"
 	"fanfare/internal/tlsfile"
 	"fanfare/internal/trigger"
+	"fanfare/lifecycle"
 	"fanfare/presence"
 	"fanfare/protocol"
 )
@@ -64,7 +65,9 @@ type Node struct {
 	presence *presence.Directory
 	settings *settings.Store
 	peers    *peers
-	changes  chan change
+	// lifecycle is nil when it is off.
+	lifecycle *lifecycle.Log
+	changes   chan change
 
 	addr atomic.Value                 // string
 	http atomic.Pointer[http.Handler] // nil while starting
@@ -248,6 +251,14 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	if n.lifecycle, err = n.newLifecycle(); err != nil {
+		return fmt.Errorf("lifecycle: %w", err)
+	}
+	if n.lifecycle != nil {
+		if err := n.lifecycle.Ensure(ctx); err != nil {
+			return fmt.Errorf("lifecycle: %w", err)
+		}
+	}
 	if n.opts.Dev && n.cfg.SettingsFile == "" {
 		if err := n.demoSettings(ctx); err != nil {
 			return err
@@ -272,12 +283,15 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	if err := n.presence.Ready(ctx); err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
-	parts.start("gateway", func(ctx context.Context) error {
-		return n.gateway.Run(ctx, gateway.Ports{
-			Broker: brokerPort{n.broker, n.history, n.settings}, History: historyPort{n.history}, Presence: presencePort{n.presence},
-			Authenticator: authPort{n.verifier}, Triggers: triggerPort{n.caller}, Peers: n.peers, Settings: n.settings,
-		})
-	})
+	ports := gateway.Ports{
+		Broker: brokerPort{n.broker, n.history, n.settings}, History: historyPort{n.history}, Presence: presencePort{n.presence},
+		Authenticator: authPort{n.verifier}, Triggers: triggerPort{n.caller}, Peers: n.peers, Settings: n.settings,
+	}
+	if n.lifecycle != nil {
+		parts.start("lifecycle", n.lifecycle.Run)
+		ports.Lifecycle = lifecyclePort{n.lifecycle}
+	}
+	parts.start("gateway", func(ctx context.Context) error { return n.gateway.Run(ctx, ports) })
 	parts.start("histories", n.clearHistories)
 	parts.start("settings", n.settings.Run)
 	if n.embedded == nil {

@@ -1,0 +1,73 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"fanfare/gateway"
+	"fanfare/internal/api"
+	"fanfare/internal/policy"
+	"fanfare/lifecycle"
+	"fanfare/protocol"
+)
+
+// newLifecycle builds the record of comings and goings; nil when it is off: then nothing is created or written.
+func (n *Node) newLifecycle() (*lifecycle.Log, error) {
+	if n.cfg.Lifecycle.Retention == 0 {
+		return nil, nil //nolint:nilnil // off is not an error
+	}
+	return lifecycle.New(lifecycle.Options{ //nolint:wrapcheck // the caller names the part
+		Control: n.client.Control(), Reads: n.client.Reads()[0], Node: n.id, Replicas: n.cfg.NATS.Replicas,
+		Retention: n.cfg.Lifecycle.Retention, Keeper: n.presence.Janitor,
+		Alive: func() []protocol.NodeID {
+			var out []protocol.NodeID
+			for _, p := range n.presence.Nodes() {
+				out = append(out, p.ID)
+			}
+			return out
+		},
+		Registerer: n.reg, Logger: n.log,
+	})
+}
+
+// lifecyclePort lets the gateway record.
+type lifecyclePort struct{ *lifecycle.Log }
+
+func (p lifecyclePort) Disconnected(server protocol.ServerID, s protocol.SessionID, why gateway.LeaveReason) {
+	p.Log.Disconnected(server, s, lifecycle.Reason(why))
+}
+
+func (p lifecyclePort) Joined(t protocol.Topic, s protocol.SessionID, id *protocol.Identity) {
+	p.Log.Joined(t.Server, t.Channel, s, id)
+}
+
+func (p lifecyclePort) Left(t protocol.Topic, s protocol.SessionID, why gateway.LeaveReason) {
+	p.Log.Left(t.Server, t.Channel, s, lifecycle.Reason(why))
+}
+
+// lifecycleReader lets the API read.
+type lifecycleReader struct{ log *lifecycle.Log }
+
+func (r lifecycleReader) Read(ctx context.Context, server *policy.Server, after string, limit int, wait bool) (api.LifecyclePage, error) {
+	entries, next, err := r.log.Read(ctx, server.ID, after, limit, wait)
+	switch {
+	case errors.Is(err, lifecycle.ErrCursor):
+		return api.LifecyclePage{}, api.ErrCursor
+	case errors.Is(err, lifecycle.ErrCursorExpired):
+		return api.LifecyclePage{}, api.ErrCursorExpired
+	case errors.Is(err, lifecycle.ErrUnavailable):
+		return api.LifecyclePage{}, protocol.ErrUnavailable
+	case err != nil:
+		return api.LifecyclePage{}, err //nolint:wrapcheck // logged as it is
+	}
+	page := api.LifecyclePage{Next: next, Items: make([]api.LifecycleEvent, len(entries))}
+	for i := range entries {
+		e := &entries[i]
+		page.Items[i] = api.LifecycleEvent{
+			Cursor: e.Cursor, Type: api.LifecycleType(e.Type), Time: time.UnixMilli(e.At).UTC(), Channel: e.Channel,
+			Client: e.Client, Reason: string(e.Reason), Repeated: e.Repeated, Gateway: e.Gateway,
+		}
+	}
+	return page, nil
+}
