@@ -101,7 +101,7 @@ export function agent(chat: Chat): void {
     aimLabel.hidden = !person;
     aimLabel.querySelector("span")!.textContent = person ? `Private note: only ${person.name} sees it` : "";
     const isPrivate = aim.checked && person;
-    form.classList.toggle("private", Boolean(isPrivate));
+    form.classList.toggle("aside", Boolean(isPrivate));
     field.placeholder = isPrivate ? `Write to ${person.name} alone` : "Write to everyone";
     field.setAttribute("aria-label", field.placeholder);
   };
