@@ -282,7 +282,7 @@ func (d *Directory) runConnection(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-check.C:
-			d.verify(ctx, time.Now())
+			d.verify(ctx, time.Time{})
 		case s := <-c:
 			if s != nats.CONNECTED {
 				lostAt = time.Now()
@@ -295,7 +295,7 @@ func (d *Directory) runConnection(ctx context.Context) error {
 			default:
 			}
 			d.posts.add((*loop).reconnected)
-			d.verify(ctx, lostAt.Add(-recent))
+			d.verify(ctx, lostAt)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func connect(t testing.TB, urls ...string) (*nats.Conn, *link) {
 	o.MaxReconnect = -1
 	o.ReconnectWait = 20 * time.Millisecond
 	o.ReconnectJitter = 10 * time.Millisecond
-	o.PingInterval = time.Second
+	o.PingInterval = 5 * time.Second
 	o.ReconnectBufSize = -1
 	o.RetryOnFailedConnect = true
 	l := &link{}

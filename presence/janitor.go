@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -190,29 +191,31 @@ func (d *Directory) sweep(ctx context.Context) error {
 	return nil
 }
 
-// verify finds out whether the buckets still have what was acknowledged. What was acknowledged after since is
-// written again in any case; everything is, when a bucket was lost or went back.
-func (d *Directory) verify(ctx context.Context, since time.Time) {
+// verify finds out whether the buckets still have what was acknowledged. Everything is written again when a
+// bucket was lost or went back, and with a lostAt what was acknowledged shortly before in any case.
+func (d *Directory) verify(ctx context.Context, lostAt time.Time) {
 	for shard := range d.o.Shards {
-		before, since := d.acked[shard].Load(), since
-		var info streamInfo
-		if err := d.api(ctx, "STREAM.INFO."+stream(shard), nil, &info); err != nil {
-			d.o.Logger.Debug("presence bucket not verified", "stream", stream(shard), "err", err)
-			d.roster.rewrite(shard, since)
-			continue
+		since := int64(math.MaxInt64)
+		if !lostAt.IsZero() {
+			since = lostAt.Add(-recent).UnixNano()
 		}
+		before := d.acked[shard].Load()
+		var info streamInfo
+		err := d.api(ctx, "STREAM.INFO."+stream(shard), nil, &info)
 		switch {
+		case err != nil:
+			d.o.Logger.Debug("presence bucket not verified", "stream", stream(shard), "err", err)
 		case info.Error != nil && info.Error.Code == 404:
 			limit, cancel := context.WithTimeout(ctx, 10*time.Second)
 			err := d.Ensure(limit)
 			cancel()
 			d.o.Logger.Warn("presence bucket was gone", "stream", stream(shard), "err", err)
-			since = time.Unix(0, 0)
+			since = 0
 		case info.Error == nil && info.State.LastSeq < before:
 			d.o.Logger.Warn("presence bucket went back", "stream", stream(shard), "sequence", info.State.LastSeq, "acknowledged", before)
-			since = time.Unix(0, 0)
+			since = 0
 		}
-		if since.Unix() == 0 {
+		if since == 0 {
 			d.acked[shard].Store(0)
 		}
 		if n := d.roster.rewrite(shard, since); n > 0 {

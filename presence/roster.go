@@ -22,7 +22,8 @@ type roster struct {
 	// gw is the gateway token to write under; empty while we have no lease. term counts its changes.
 	gw     string
 	term   uint64
-	closed bool // drained: nothing comes in any more
+	flight uint64 // the last one
+	closed bool   // drained: nothing comes in any more
 
 	wake chan struct{} // there is something to write
 }
@@ -53,7 +54,10 @@ type own struct {
 	dirty bool
 	// queued: stands in its shard's queue.
 	queued bool
-	flying bool
+	// flight is the write that is on its way; 0 = none.
+	flight uint64
+	// version counts what was wanted.
+	version uint32
 	// stored: something of it may stand in the bucket under the present gateway token.
 	stored bool
 }
@@ -84,6 +88,7 @@ func (d *Directory) Put(topic protocol.Topic, session protocol.SessionID, value 
 		r.metrics.members.Set(float64(len(r.members)))
 	}
 	m.value, m.want, m.grace = value, wantEntry, 0
+	m.version++
 	r.touchLocked(m)
 }
 
@@ -101,7 +106,7 @@ func (r *roster) leaveLocked(m *own, grace time.Duration) {
 	switch {
 	case m.want != wantEntry:
 		return
-	case !m.stored && !m.flying: // nobody has heard of it
+	case !m.stored && m.flight == 0: // nobody has heard of it
 		r.dropLocked(m)
 		return
 	case grace > 0:
@@ -109,6 +114,7 @@ func (r *roster) leaveLocked(m *own, grace time.Duration) {
 	default:
 		m.want = wantGone
 	}
+	m.version++
 	r.touchLocked(m)
 }
 
@@ -116,7 +122,7 @@ func (r *roster) leaveLocked(m *own, grace time.Duration) {
 func (r *roster) touchLocked(m *own) {
 	if !m.dirty {
 		m.dirty = true
-		if !m.flying {
+		if m.flight == 0 {
 			r.countLocked(1)
 		}
 	}
@@ -126,7 +132,7 @@ func (r *roster) touchLocked(m *own) {
 // queueLocked puts a dirty member into its queue, unless it is there or in flight already: one write of a
 // member at a time keeps their order.
 func (r *roster) queueLocked(m *own) {
-	if m.queued || m.flying {
+	if m.queued || m.flight != 0 {
 		return
 	}
 	m.queued = true
@@ -136,8 +142,8 @@ func (r *roster) queueLocked(m *own) {
 
 // dropLocked forgets a member. A queue may still hold it; the writer skips what is not dirty.
 func (r *roster) dropLocked(m *own) {
-	if m.dirty || m.flying {
-		m.dirty, m.flying = false, false
+	if m.dirty || m.flight != 0 {
+		m.dirty, m.flight = false, 0
 		r.countLocked(-1)
 	}
 	if m.queued {
@@ -167,11 +173,13 @@ func (r *roster) wakeWriter() {
 
 // write is one message to send.
 type write struct {
-	m     *own
-	key   string
-	value []byte
-	want  want
-	grace time.Duration
+	m       *own
+	id      uint64
+	version uint32
+	key     string
+	value   []byte
+	want    want
+	grace   time.Duration
 }
 
 // take moves up to n members of a shard from the queue into flight, unless the term has changed.
@@ -190,44 +198,55 @@ func (r *roster) take(term uint64, shard, n int, into []write) []write {
 		if !m.dirty {
 			continue
 		}
-		m.dirty, m.flying, m.stored = false, true, true
-		into = append(into, write{m: m, key: head(m.key.topic) + r.gw + "." + string(m.key.session), value: m.value, want: m.want, grace: m.grace})
+		r.flight++
+		m.dirty, m.flight, m.stored = false, r.flight, true
+		into = append(into, write{m: m, id: r.flight, version: m.version, key: head(m.key.topic) + r.gw + "." + string(m.key.session), value: m.value, want: m.want, grace: m.grace})
 		n--
 	}
 	return into
 }
 
-// landed notes the outcome of a write of the given term.
-func (r *roster) landed(m *own, did want, term uint64, ok bool, now time.Time) {
+// landed notes that a write of the given term was stored. It may be one that had been given up and was sent
+// again meanwhile.
+func (r *roster) landed(f flight, term uint64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if term != r.term || !m.flying {
+	m := f.m
+	if term != r.term || r.members[m.key] != m {
 		return
 	}
-	m.flying = false
-	switch {
-	case !ok:
-		m.dirty = true
-	case !m.dirty && did != wantEntry:
-		m.dirty = true // so that drop counts it
+	if m.flight == f.id {
+		m.flight = 0
+		if m.version != f.version { // more was wanted meanwhile
+			r.queueLocked(m)
+			return
+		}
+	} else if m.version != f.version || m.flight == 0 && !m.dirty {
+		return
+	}
+	m.flight, m.dirty, m.acked = 0, false, now.UnixNano()
+	r.countLocked(-1)
+	if f.want != wantEntry {
 		r.dropLocked(m)
-		return
-	default:
-		m.acked = now.UnixNano()
 	}
-	if m.dirty {
+}
+
+// failed puts a write back that was not stored, as far as is known.
+func (r *roster) failed(f flight, term uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := f.m; term == r.term && m.flight == f.id {
+		m.flight, m.dirty = 0, true
 		r.queueLocked(m)
-	} else {
-		r.countLocked(-1)
 	}
 }
 
 // refused notes a write that can never succeed.
-func (r *roster) refused(m *own, term uint64) {
+func (r *roster) refused(f flight, term uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if term == r.term && m.flying {
-		m.flying = false
+	if m := f.m; term == r.term && m.flight == f.id {
+		m.flight = 0
 		if m.dirty {
 			r.queueLocked(m)
 		} else {
@@ -244,8 +263,8 @@ func (r *roster) setGateway(gw string) {
 	r.gw = gw
 	r.term++
 	for _, m := range r.members {
-		if m.flying { // what is in flight does not count any more
-			m.flying, m.dirty = false, true
+		if m.flight != 0 { // what is in flight does not count any more
+			m.flight, m.dirty = 0, true
 			r.queueLocked(m)
 		}
 		if gw == "" {
@@ -266,12 +285,13 @@ func (r *roster) currentTerm() uint64 {
 	return r.term
 }
 
-// rewrite marks the members of a shard that were acknowledged after since: the bucket may have lost them.
-func (r *roster) rewrite(shard int, since time.Time) (n int) {
+// rewrite marks the members of a shard that were acknowledged after since (Unix nanoseconds): the bucket may have
+// lost them.
+func (r *roster) rewrite(shard int, since int64) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.members {
-		if int(m.shard) == shard && m.acked >= since.UnixNano() && m.want == wantEntry {
+		if int(m.shard) == shard && m.acked >= since && m.want == wantEntry {
 			r.touchLocked(m)
 			n++
 		}
@@ -294,7 +314,7 @@ func (r *roster) bury(k memberKey, shard int) {
 	if r.members[k] != nil || r.gw == "" || r.closed {
 		return
 	}
-	m := &own{key: k, shard: uint8(shard), want: wantGone, stored: true} //nolint:gosec // at most 8
+	m := &own{key: k, shard: uint8(shard), want: wantGone, stored: true, version: 1} //nolint:gosec // at most 8
 	r.members[k] = m
 	r.touchLocked(m)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fanfare/internal/subject"
 	"fanfare/protocol"
@@ -78,7 +79,7 @@ func (d *Directory) page(ctx context.Context, topic protocol.Topic, c *cursor, l
 	if !topic.Channel.IsPattern() {
 		v.head = head(topic)
 	}
-	for tries := 0; ; {
+	for begun := time.Now(); ; {
 		if len(p.Members) >= limit {
 			return true, nil
 		}
@@ -89,7 +90,7 @@ func (d *Directory) page(ctx context.Context, topic protocol.Topic, c *cursor, l
 			return false, nil
 		}
 		if err != nil {
-			if tries++; tries == 3 || wait(ctx, retryFirst) != nil {
+			if time.Since(begun) > 2*readTimeout || wait(ctx, retryFirst) != nil {
 				return false, err
 			}
 			continue

@@ -38,11 +38,12 @@ type writer struct {
 	d        *Directory
 	acks     chan *nats.Msg
 	inbox    string
-	next     uint64
 	term     uint64
 	inflight map[uint64]flight
-	sent     []sentAt // in order of time, for timeouts
-	pauses   []pause  // by shard
+	sent     []sentAt          // in order of time, for timeouts
+	late     map[uint64]flight // given up, but their answers still count
+	lateIDs  []uint64
+	pauses   []pause // by shard
 	last     time.Time
 	batch    []write
 	// window is how many may be in flight now: it grows with acknowledgements and halves when one is overdue, or a
@@ -54,10 +55,12 @@ type writer struct {
 }
 
 type flight struct {
-	m     *own
-	want  want
-	shard int
-	at    time.Time
+	m       *own
+	id      uint64
+	version uint32
+	want    want
+	shard   int
+	at      time.Time
 }
 
 type sentAt struct {
@@ -77,6 +80,7 @@ func (d *Directory) runWriter(ctx context.Context) error {
 		acks:     make(chan *nats.Msg, 2*d.o.Window+64),
 		inbox:    d.o.Conn.NewInbox() + ".",
 		inflight: make(map[uint64]flight),
+		late:     make(map[uint64]flight),
 		pauses:   make([]pause, d.o.Shards),
 		batch:    make([]write, 0, writeBatch),
 		window:   min(writeBatch, d.o.Window),
@@ -119,7 +123,8 @@ func (w *writer) pump(now time.Time) time.Duration {
 	if term != w.term {
 		w.term = term
 		clear(w.inflight)
-		w.sent = nil
+		clear(w.late)
+		w.sent, w.lateIDs = nil, nil
 	}
 	if n := w.d.reconnects.Load(); n != w.reconnects { // answers to what was sent before do not come
 		w.reconnects = n
@@ -152,9 +157,8 @@ func (w *writer) pump(now time.Time) time.Duration {
 }
 
 func (w *writer) send(shard int, e *write, now time.Time) {
-	w.next++
-	id := w.next
-	w.inflight[id] = flight{m: e.m, want: e.want, shard: shard, at: now}
+	id := e.id
+	w.inflight[id] = flight{m: e.m, id: id, version: e.version, want: e.want, shard: shard, at: now}
 	w.sent = append(w.sent, sentAt{id, now})
 	reply := w.inbox + strconv.FormatUint(id, 36)
 	var err error
@@ -175,10 +179,11 @@ func (w *writer) send(shard int, e *write, now time.Time) {
 	switch {
 	case err == nil:
 	case errors.Is(err, nats.ErrMaxPayload):
+		f := w.inflight[id]
 		delete(w.inflight, id)
 		w.d.o.Logger.Error("presence entry is too large for the broker", "session", e.m.key.session, "bytes", len(e.value))
 		w.d.metrics.writeErrors.WithLabelValues("too_large").Inc()
-		w.d.roster.refused(e.m, w.term)
+		w.d.roster.refused(f, w.term)
 	default:
 		w.fail(id, "send", now)
 	}
@@ -194,11 +199,14 @@ func (w *writer) acked(m *nats.Msg) {
 	if err != nil {
 		return
 	}
+	now := time.Now()
 	f, ok := w.inflight[id]
 	if !ok {
+		if f, ok = w.late[id]; ok {
+			w.ackedLate(f, m, now)
+		}
 		return
 	}
-	now := time.Now()
 	if m.Header != nil && m.Header.Get("Status") != "" {
 		w.fail(id, "no_responders", now)
 		return
@@ -217,7 +225,20 @@ func (w *writer) acked(m *nats.Msg) {
 	}
 	w.d.metrics.writeSeconds.Observe(now.Sub(f.at).Seconds())
 	w.d.metrics.written.WithLabelValues(f.want.String()).Inc()
-	w.d.roster.landed(f.m, f.want, w.term, true, now)
+	w.d.roster.landed(f, w.term, now)
+}
+
+// ackedLate takes the answer to a write that had been given up: a broker that is behind need not store it twice.
+func (w *writer) ackedLate(f flight, m *nats.Msg, now time.Time) {
+	delete(w.late, f.id)
+	if m.Header.Get("Status") != "" {
+		return
+	}
+	if _, err := parseAck(m.Data); err != nil {
+		return
+	}
+	w.d.metrics.written.WithLabelValues(f.want.String()).Inc()
+	w.d.roster.landed(f, w.term, now)
 }
 
 // fail puts a write back and pauses its shard.
@@ -225,7 +246,7 @@ func (w *writer) fail(id uint64, reason string, now time.Time) {
 	f := w.inflight[id]
 	delete(w.inflight, id)
 	w.d.metrics.writeErrors.WithLabelValues(reason).Inc()
-	w.d.roster.landed(f.m, f.want, w.term, false, now)
+	w.d.roster.failed(f, w.term)
 	p := &w.pauses[f.shard]
 	if now.Before(p.until) {
 		return
@@ -243,6 +264,8 @@ func (w *writer) expire(now time.Time) {
 			if now.Sub(s.at) < w.d.o.AckTimeout {
 				break
 			}
+			w.late[s.id] = w.inflight[s.id]
+			w.lateIDs = append(w.lateIDs, s.id)
 			w.fail(s.id, "timeout", now)
 			if now.Sub(w.halved) > w.d.o.AckTimeout {
 				w.halved, w.window = now, max(w.window/2, min(leastWindow, w.d.o.Window))
@@ -252,6 +275,10 @@ func (w *writer) expire(now time.Time) {
 	}
 	if n > 0 {
 		w.sent = w.sent[n:]
+	}
+	for len(w.lateIDs) > 4*w.d.o.Window {
+		delete(w.late, w.lateIDs[0])
+		w.lateIDs = w.lateIDs[1:]
 	}
 }
 
