@@ -111,6 +111,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 		return s, nil
 	}
 	s.nso.Cluster.Name = o.ClusterName
+	// Gateways know the nodes from their own configuration; addresses of pods or behind a NAT would be of no use to them.
+	s.nso.Cluster.NoAdvertise = true
 	if s.nso.Cluster.Host, s.nso.Cluster.Port, err = splitListen(o.ClusterListen); err != nil {
 		return nil, fmt.Errorf("broker cluster_listen: %w", err)
 	}

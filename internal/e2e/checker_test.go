@@ -50,7 +50,7 @@ func TestCheckerAcceptsWhatIsRight(t *testing.T) {
 	tell(c, "bert", m[3:]...)            // resumed: two came again
 	ack(c, m[0], m[1], m[2], m[4], m[9]) // the outcome of others was unknown to their senders
 	expect(t, c.Messages(history), "")
-	expect(t, c.Messages(map[string][]Entry{"room": m[4:]}), "") // trimmed
+	expect(t, c.Messages(map[string][]Entry{"room": m[4:]}), "")               // trimmed
 	if n := c.Counts(); n.Acked != 5 || n.Delivered != 22 || n.Repeated != 4 { // Messages was asked twice
 		t.Errorf("%+v", n)
 	}
