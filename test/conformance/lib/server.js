@@ -87,6 +87,15 @@ class AttachedServer {
   }
 }
 
+// Whatever happens to the tests, no server outlives them.
+const running = new Set();
+process.on('exit', () => {
+  for (const server of running) {
+    server.child?.kill('SIGKILL');
+    if (server.ownsData) rmSync(server.dataDir, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
+
 class Server {
   /** A server for tests that need none of their own: the one CONFORMANCE_URL names, or a fresh one. */
   static async shared(options) {
@@ -110,11 +119,12 @@ class Server {
       server.opsPort = opsPort ?? (await freePort());
       server.tls = tls;
       server.env = env;
+      running.add(server);
       try {
         await server.launch();
         return server;
       } catch (err) {
-        await server.kill();
+        await server.discard();
         const taken = /address already in use/.test(server.output);
         if (!taken || attempt === 3 || port !== undefined) throw err;
       }
@@ -218,9 +228,14 @@ class Server {
     try {
       this.assertHealthy();
     } finally {
-      await this.kill();
-      if (this.ownsData) rmSync(this.dataDir, { recursive: true, force: true });
+      await this.discard();
     }
+  }
+
+  async discard() {
+    await this.kill();
+    running.delete(this);
+    if (this.ownsData) rmSync(this.dataDir, { recursive: true, force: true });
   }
 }
 

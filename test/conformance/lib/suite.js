@@ -26,6 +26,13 @@ function serve(options, setup, { keepClients = false } = {}) {
   return suite;
 }
 
+/** Closes all of them, and fails when one of them was not healthy. */
+async function closeAll(servers) {
+  const results = await Promise.allSettled(servers.map((server) => server.close()));
+  const failed = results.find((r) => r.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
 /** Fails unless the frame is an error of this code (and text, where the text is laid down). */
 function assertError(frame, code, message, channel) {
   assert.equal(frame.action, 'error', `not an error: ${JSON.stringify(frame)}`);
@@ -49,4 +56,4 @@ function assertSocketId(id) {
 
 const tick = (n) => Array.from({ length: n }, (_, i) => i);
 
-module.exports = { serve, assertError, assertAnonymous, assertSocketId, tick };
+module.exports = { closeAll, serve, assertError, assertAnonymous, assertSocketId, tick };

@@ -5,12 +5,12 @@ const { test, after } = require('node:test');
 const assert = require('node:assert/strict');
 const { Server } = require('../lib/server');
 const { open, nested } = require('../lib/rules');
-const { tick } = require('../lib/suite');
+const { closeAll, tick } = require('../lib/suite');
 const { until } = require('../lib/wait');
 
 const servers = [];
 after(async () => {
-  for (const server of servers) await server.close();
+  await closeAll(servers);
 });
 
 test('history survives kill -9: all that was acknowledged is there, once, in the order of its offsets', { timeout: 90_000 }, async (t) => {

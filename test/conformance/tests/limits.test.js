@@ -7,12 +7,12 @@ const net = require('node:net');
 const { Server } = require('../lib/server');
 const { VERSIONS } = require('../lib/sdk');
 const { open, nested } = require('../lib/rules');
-const { assertError, tick } = require('../lib/suite');
+const { closeAll, assertError, tick } = require('../lib/suite');
 const { until, span } = require('../lib/wait');
 
 const servers = [];
 after(async () => {
-  for (const server of servers) await server.close();
+  await closeAll(servers);
 });
 
 async function fresh(env, rules = [nested('n', { history: 25 }), open('room1')]) {

@@ -9,11 +9,11 @@ const { RawClient } = require('../lib/raw');
 const { VERSIONS } = require('../lib/sdk');
 const { open, nested } = require('../lib/rules');
 const { until, span } = require('../lib/wait');
-const { tick } = require('../lib/suite');
+const { closeAll, tick } = require('../lib/suite');
 
 const servers = [];
 after(async () => {
-  for (const server of servers) await server.close();
+  await closeAll(servers);
 });
 
 async function fresh(options, rules = [open('room1', { history: 25 }), open('room2')]) {
