@@ -63,7 +63,7 @@ func (c *conn) drain() {
 			piece, rest := cutBuffers(out, drainPiece)
 			_ = c.Conn.SetWriteDeadline(time.Now().Add(c.limits.writeTimeout))
 			var n int64
-			if n, err = piece.WriteTo(c.Conn); err == nil {
+			if n, err = piece.WriteTo(c.Conn); n >= drainPiece { // less may be in the kernel's buffer only
 				c.progress.Store(time.Now().UnixMilli())
 			}
 			out = rest

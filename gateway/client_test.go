@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/lxzan/gws"
 
 	"fanfare/internal/policy"
+	"fanfare/protocol"
 )
 
 // client is a WebSocket client that keeps what it receives.
@@ -24,6 +26,7 @@ type client struct {
 	raw    []string
 	news   chan struct{}
 	closed chan struct{}
+	mute   atomic.Bool // pings are not answered
 	code   uint16
 }
 
@@ -38,7 +41,11 @@ type frame struct {
 		Ref     string `json:"ref"`
 	} `json:"options"`
 	Client struct {
-		SocketID string `json:"socketId"`
+		SocketID    string `json:"socketId"`
+		Permissions struct {
+			DboID int64          `json:"dbo_id"`
+			RowID protocol.RowID `json:"row_id"`
+		} `json:"permissions"`
 	} `json:"client"`
 	Payload json.RawMessage `json:"payload"`
 }
@@ -71,7 +78,12 @@ func (e *clientEvents) OnClose(_ *gws.Conn, err error) {
 	}
 	close(e.c.closed)
 }
-func (e *clientEvents) OnPing(c *gws.Conn, p []byte) { _ = c.WritePong(p) }
+
+func (e *clientEvents) OnPing(c *gws.Conn, p []byte) {
+	if !e.c.mute.Load() {
+		_ = c.WritePong(p)
+	}
+}
 
 func (s *server) dial(tb testing.TB, token string) *client {
 	tb.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -32,15 +33,21 @@ type memory struct {
 	reads  int
 
 	presenceMu sync.Mutex // apart, because Put and Delete are called with a topic's lock held
-	put        map[protocol.SessionID]int
+	put        map[memberKey]int
 	remote     map[protocol.Topic]PresenceSink
+	watchFails bool
 	// block, when set, is waited for by stored publications.
 	block chan struct{}
 	fail  error
 }
 
 func newMemory() *memory {
-	return &memory{sinks: map[protocol.Topic]Sink{}, put: map[protocol.SessionID]int{}, remote: map[protocol.Topic]PresenceSink{}}
+	return &memory{sinks: map[protocol.Topic]Sink{}, put: map[memberKey]int{}, remote: map[protocol.Topic]PresenceSink{}}
+}
+
+type memberKey struct {
+	topic   protocol.Topic
+	session protocol.SessionID
 }
 
 type memoryFeed struct {
@@ -137,20 +144,20 @@ func (m *memory) Resume(ctx context.Context, t protocol.Topic, from protocol.Pos
 	return page.Publications, !page.More, err
 }
 
-func (m *memory) Put(_ protocol.Topic, s protocol.SessionID, _ []byte) {
+func (m *memory) Put(t protocol.Topic, s protocol.SessionID, _ []byte) {
 	m.presenceMu.Lock()
-	m.put[s]++
+	m.put[memberKey{t, s}]++
 	m.presenceMu.Unlock()
 }
 
-func (m *memory) Delete(_ protocol.Topic, s protocol.SessionID) {
+func (m *memory) Delete(t protocol.Topic, s protocol.SessionID) {
 	m.presenceMu.Lock()
-	delete(m.put, s)
+	delete(m.put, memberKey{t, s})
 	m.presenceMu.Unlock()
 }
 
-// members are the sessions that have an entry.
-func (m *memory) members() []protocol.SessionID {
+// members are the entries there are.
+func (m *memory) members() []memberKey {
 	m.presenceMu.Lock()
 	defer m.presenceMu.Unlock()
 	return slices.Collect(maps.Keys(m.put))
@@ -159,6 +166,9 @@ func (m *memory) members() []protocol.SessionID {
 func (m *memory) Watch(_ context.Context, t protocol.Topic, sink PresenceSink) (func(), error) {
 	m.presenceMu.Lock()
 	defer m.presenceMu.Unlock()
+	if m.watchFails {
+		return nil, errors.New("no broker")
+	}
 	m.remote[t] = sink
 	return func() {
 		m.presenceMu.Lock()
@@ -176,6 +186,15 @@ func (tokens) Authenticate(_ context.Context, token string) (protocol.Identity, 
 		return protocol.Identity{}, err
 	}
 	return protocol.Identity{Authenticated: true, DboID: 7, RowID: protocol.RowIDFromInt(n)}, nil
+}
+
+// expiring is tokens that run out.
+type expiring struct{ after time.Duration }
+
+func (e expiring) Authenticate(ctx context.Context, token string) (protocol.Identity, error) {
+	id, err := tokens{}.Authenticate(ctx, token)
+	id.Expires = time.Now().Add(e.after)
+	return id, err
 }
 
 type noTriggers struct{}

@@ -44,6 +44,10 @@ func (s *Session) repeated(channel protocol.Channel, ref, _ string) bool {
 	r.forgetLocked(now)
 	e := r.known[key]
 	switch {
+	case e == nil && len(r.order) >= 4*maxRefs: // as many are unanswered
+		r.mu.Unlock()
+		s.fail(channel, ref, protocol.ErrOverloaded)
+		return true
 	case e == nil:
 		r.known[key] = &refEntry{at: now}
 		r.order = append(r.order, key)

@@ -1,0 +1,329 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fanfare/protocol"
+)
+
+// view is what the stock client makes of presence frames: full replaces, join appends, leave removes.
+type view struct {
+	tb      testing.TB
+	entries []string
+	fulls   int
+}
+
+func (v *view) apply(text string) {
+	v.tb.Helper()
+	var f struct {
+		Action  string
+		Payload struct {
+			Action   string
+			Presence json.RawMessage
+		}
+	}
+	type entry struct {
+		SocketID string `json:"socketId"`
+		Source   string `json:"source"`
+	}
+	if !strings.HasPrefix(text, `{"action":"presence_`) {
+		return
+	}
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		v.tb.Fatalf("%v: %s", err, text)
+	}
+	if f.Action == "presence_full" {
+		var list []entry
+		if err := json.Unmarshal(f.Payload.Presence, &list); err != nil {
+			v.tb.Fatalf("%v: %s", err, text)
+		}
+		v.entries = nil
+		v.fulls++
+		for _, e := range list {
+			v.entries = append(v.entries, e.SocketID+e.Source)
+		}
+		return
+	}
+	var e entry
+	if err := json.Unmarshal(f.Payload.Presence, &e); err != nil {
+		v.tb.Fatalf("%v: %s", err, text)
+	}
+	name := e.SocketID + e.Source
+	switch f.Payload.Action {
+	case "join":
+		if v.has(name) {
+			v.tb.Fatalf("join of %s, which is listed", name)
+		}
+		v.entries = append(v.entries, name)
+	case "leave":
+		if !v.has(name) {
+			v.tb.Fatalf("leave of %s, which is not listed", name)
+		}
+		for i := range v.entries {
+			if v.entries[i] == name {
+				v.entries = append(v.entries[:i], v.entries[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+func (v *view) has(name string) bool {
+	for _, e := range v.entries {
+		if e == name {
+			return true
+		}
+	}
+	return false
+}
+
+// seen is the presence a client ends up with.
+func (c *client) seen() *view {
+	c.tb.Helper()
+	v := &view{tb: c.tb}
+	for _, text := range c.texts() {
+		if v.fulls > 0 || strings.HasPrefix(text, `{"action":"presence_full"`) {
+			v.apply(text)
+		}
+	}
+	return v
+}
+
+// Whatever members do, everybody who watches is told each coming and going once, and ends up with who is there.
+func TestPresenceModel(t *testing.T) {
+	for seed := range uint64(15) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 2))
+			s := bubble(t, testOptions(), nested("chat", 0))
+			names := []string{"chat/a", "chat/b/c", "chat/*"}
+			var clients []*client
+			for range 8 {
+				clients = append(clients, s.pipe(t, []string{"", "user-1"}[rng.IntN(2)]))
+			}
+			for i := range 120 {
+				at := rng.IntN(len(clients))
+				name := names[rng.IntN(len(names))]
+				switch rng.IntN(10) {
+				case 0:
+					_ = clients[at].socket.NetConn().Close()
+					<-clients[at].closed
+					clients[at] = s.pipe(t, "")
+				case 1, 2:
+					clients[at].send(`{"action":"leave","options":{"channel":"` + name + `"}}`)
+				case 3:
+					time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
+				case 4:
+					top := s.hub.find(protocol.Topic{Server: 1, Channel: "chat/a"})
+					if top != nil {
+						id := protocol.SessionID(fmt.Sprintf("othernod%d", rng.IntN(4)))
+						action := []protocol.PresenceAction{protocol.PresenceJoin, protocol.PresenceLeave, protocol.PresenceUpdate}[rng.IntN(3)]
+						entry := protocol.AppendMember(nil, protocol.Member{Session: id, Identity: &protocol.Identity{}}, "")
+						top.Changed([]PresenceChange{{Action: action, Channel: "chat/a", Session: id, Entry: entry}})
+					}
+				default:
+					clients[at].send(fmt.Sprintf(`{"action":"join","options":{"channel":"%s"},"payload":{"presence":%v}}`, name, i%2 == 0))
+				}
+				if rng.IntN(3) == 0 {
+					synctest.Wait()
+				}
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for i, c := range clients {
+				for _, name := range names {
+					checkView(t, s, c, protocol.Channel(name), fmt.Sprintf("seed %d client %d %s", seed, i, name))
+				}
+			}
+		})
+	}
+}
+
+// checkView compares what a client was told of a channel with the members there are.
+func checkView(t *testing.T, s *server, c *client, name protocol.Channel, what string) {
+	t.Helper()
+	v := &view{tb: t}
+	watching := false
+	for _, text := range c.texts() {
+		if !strings.Contains(text, `"channel":"`+string(name)+`"`) {
+			continue
+		}
+		if strings.HasPrefix(text, `{"action":"presence_full"`) {
+			watching = true
+		}
+		if watching {
+			v.apply(text)
+		}
+	}
+	top := s.hub.find(protocol.Topic{Server: 1, Channel: name})
+	if top == nil {
+		return
+	}
+	top.mu.Lock()
+	defer top.mu.Unlock()
+	member := false
+	for _, m := range top.members {
+		member = member || m.presence.Load() && strings.Contains(strings.Join(c.texts(), ""), `"action":"join","options":{"channel":"`+string(name)+`"`) && m.session.id == c.id()
+	}
+	if !member || !watching {
+		return
+	}
+	if len(v.entries) != len(top.roster.index) {
+		t.Errorf("%s: %d listed, %d there", what, len(v.entries), len(top.roster.index))
+	}
+	for key := range top.roster.index {
+		if !v.has(string(key.session) + string(key.source)) {
+			t.Errorf("%s: %s is missing", what, key.session)
+		}
+	}
+}
+
+// id is the client's socket id, from its first join answer.
+func (c *client) id() protocol.SessionID {
+	for _, text := range c.texts() {
+		if strings.HasPrefix(text, `{"action":"join"`) {
+			_, id, _ := strings.Cut(text, `"socketId":"`)
+			id, _, _ = strings.Cut(id, `"`)
+			return protocol.SessionID(id)
+		}
+	}
+	return ""
+}
+
+// A member that did not ask for presence is listed, is told nothing, and may ask later.
+func TestPresenceAskedForLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 0))
+		a, b := s.pipe(t, ""), s.pipe(t, "")
+		a.join("room", "null")
+		b.join("room", `{"presence":true}`)
+		if full := b.action("presence_full"); strings.Count(string(full.Payload), "socketId") != 2 {
+			t.Errorf("list: %s", full.Payload)
+		}
+		s.pipe(t, "").join("room", "null")
+		time.Sleep(time.Second)
+		if strings.Contains(strings.Join(a.texts(), ""), "presence") {
+			t.Error("presence for who did not ask")
+		}
+		a.join("room", `{"presence":true}`)
+		if full := a.action("presence_full"); strings.Count(string(full.Payload), "socketId") != 3 {
+			t.Errorf("list: %s", full.Payload)
+		}
+		s.pipe(t, "").join("room", "null")
+		a.action("presence_update")
+		if n := len(b.seen().entries); n != 4 {
+			t.Errorf("b sees %d", n)
+		}
+	})
+}
+
+// Others cannot tell a gateway about its own sockets.
+func TestPresenceOfOwnSocketsIsOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 0))
+		a := s.pipe(t, "")
+		j := a.join("room", `{"presence":true}`)
+		top := s.topic(t, "room")
+		own := protocol.SessionID(j.Client.SocketID)
+		top.Changed([]PresenceChange{
+			{Action: protocol.PresenceLeave, Channel: "room", Session: own},
+			{Action: protocol.PresenceJoin, Channel: "room", Session: "testnode-ghost", Entry: []byte(`{"socketId":"testnode-ghost"}`)},
+			{Action: protocol.PresenceJoin, Channel: "room", Session: "othernod-empty"},
+		})
+		time.Sleep(time.Second)
+		if v := a.seen(); len(v.entries) != 1 || v.entries[0] != string(own) {
+			t.Errorf("entries: %v", v.entries)
+		}
+	})
+}
+
+// Presence data is part of the entry, for those who are there and those who come.
+func TestPresenceData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 0))
+		a, b := s.pipe(t, ""), s.pipe(t, "")
+		b.join("room", `{"presence":true}`)
+		a.join("room", "null")
+		b.action("presence_update")
+		a.send(`{"action":"presence_update","options":{"channel":"room"},"payload":{"data":{"x":1}}}`)
+		if up := b.action("presence_update"); !strings.Contains(string(up.Payload), `"action":"update"`) || !strings.Contains(string(up.Payload), `"data":{"x":1}`) {
+			t.Errorf("update: %s", up.Payload)
+		}
+		c := s.pipe(t, "")
+		c.join("room", `{"presence":true}`)
+		if full := c.action("presence_full"); !strings.Contains(string(full.Payload), `"data":{"x":1}`) {
+			t.Errorf("list: %s", full.Payload)
+		}
+		for payload, code := range map[string]string{
+			`{"data":{"x":"` + strings.Repeat("x", 4<<10) + `"}}`: "too_large", `{"data":1}`: "invalid_message", `null`: "invalid_message",
+		} {
+			a.send(`{"action":"presence_update","options":{"channel":"room"},"payload":` + payload + `}`)
+			if e := a.action("error"); !strings.Contains(string(e.Payload), code) {
+				t.Errorf("%.40s: %s", payload, e.Payload)
+			}
+		}
+		a.send(`{"action":"presence_update","options":{"channel":"elsewhere"},"payload":{"data":{}}}`)
+		if e := a.action("error"); !strings.Contains(string(e.Payload), "not_joined") {
+			t.Errorf("not a member: %s", e.Payload)
+		}
+	})
+}
+
+// A presence view that cannot be opened is an error; the join stands, and the next one tries again.
+func TestPresenceThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 0))
+		s.memory.presenceMu.Lock()
+		s.memory.watchFails = true
+		s.memory.presenceMu.Unlock()
+		a := s.pipe(t, "")
+		a.send(`{"action":"join","options":{"channel":"room"},"payload":{"presence":true}}`)
+		a.action("join")
+		if e := a.action("error"); e.Options.Channel != "room" || !strings.Contains(string(e.Payload), "unavailable") {
+			t.Errorf("error: %+v", e)
+		}
+		s.memory.presenceMu.Lock()
+		s.memory.watchFails = false
+		s.memory.presenceMu.Unlock()
+		a.join("room", `{"presence":true}`)
+		a.action("presence_full")
+	})
+}
+
+// The lists of many members are one buffer, not one for each; changes make a new one, and old ones stay true.
+func TestRosterSharesItsBytes(t *testing.T) {
+	r := newRoster()
+	for i := range 20_000 {
+		r.put(rosterKey{session: protocol.SessionID(fmt.Sprint("s", i))}, fmt.Appendf(nil, `{"socketId":"s%d","extras":{},"permissions":{"dbo_id":0,"row_id":0}}`, i))
+	}
+	first := r.snapshot()
+	want := string(first)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 1000 {
+		if &r.snapshot()[0] != &first[0] {
+			t.Fatal("a list of its own")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<10 {
+		t.Errorf("1000 lists cost %d bytes", grown)
+	}
+	r.put(rosterKey{session: "new"}, []byte(`{"socketId":"new"}`))
+	r.remove(rosterKey{session: "s5"})
+	r.put(rosterKey{session: "s6"}, []byte(`{"socketId":"s6","data":{}}`))
+	second := string(r.snapshot())
+	if string(first) != want {
+		t.Error("a list handed out has changed")
+	}
+	var list []struct{ SocketID string }
+	if err := json.Unmarshal([]byte("["+second+"]"), &list); err != nil || len(list) != 20_000 || list[5].SocketID != "s6" || list[19_999].SocketID != "new" {
+		t.Errorf("%d entries, %v", len(list), err)
+	}
+}
