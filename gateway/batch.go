@@ -24,7 +24,7 @@ type batch struct {
 type run struct {
 	end      int
 	audience protocol.Audience
-	// watchers: only for members who asked for presence.
+	// watchers: only for members who asked for presence, but for audience.Session.
 	watchers bool
 }
 

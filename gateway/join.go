@@ -20,11 +20,11 @@ const joinTriggers = 30 * time.Second
 // join handles a join: trigger, permission, membership, and then what the client asked for, in the order join
 // answer, presence_full, history, missed frames, live frames. A second join of the same channel changes nothing
 // for others and is answered again.
-func (s *Session) join(channel protocol.Channel, payload []byte) {
+func (s *Session) join(channel protocol.Channel, ref string, payload []byte) {
 	gw := s.gw
 	ask, failed := protocol.DecodeJoin(payload)
 	if failed != nil {
-		s.fail(channel, "", failed)
+		s.fail(channel, ref, failed)
 		return
 	}
 	if m := s.find(channel); m != nil {
@@ -33,7 +33,7 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 	}
 	rule, book := s.rule(channel)
 	if rule == nil {
-		s.refuseJoin(channel, protocol.ErrChannelNotFound)
+		s.refuseJoin(channel, ref, protocol.ErrChannelNotFound)
 		return
 	}
 	identity := s.Identity()
@@ -53,14 +53,14 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 		}
 	}
 	if denied != nil {
-		s.refuseJoin(channel, denied)
+		s.refuseJoin(channel, ref, denied)
 		return
 	}
 	s.mu.Lock()
 	full := len(s.subs) >= gw.opts.Limits.Channels
 	s.mu.Unlock()
 	if full {
-		s.refuseJoin(channel, &protocol.Error{Code: protocol.CodeTooManyChannels,
+		s.refuseJoin(channel, ref, &protocol.Error{Code: protocol.CodeTooManyChannels,
 			Message: fmt.Sprintf("A client can join at most %d channels.", gw.opts.Limits.Channels)})
 		return
 	}
@@ -69,7 +69,7 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 	t, err := gw.hub.enter(ctx, protocol.Topic{Server: s.server, Channel: channel}, rule)
 	if err != nil {
 		gw.log.Warn("channel cannot be opened", "session", s.id, "err", err)
-		s.refuseJoin(channel, &protocol.Error{Code: protocol.CodeUnavailable, Message: "The channel cannot be opened now. Try again later."})
+		s.refuseJoin(channel, ref, &protocol.Error{Code: protocol.CodeUnavailable, Message: "The channel cannot be opened now. Try again later."})
 		return
 	}
 	if t.rule.Load() != rule { // opened by an earlier join, or the settings changed meanwhile
@@ -91,9 +91,9 @@ func (s *Session) join(channel protocol.Channel, payload []byte) {
 	}
 }
 
-func (s *Session) refuseJoin(channel protocol.Channel, e *protocol.Error) {
+func (s *Session) refuseJoin(channel protocol.Channel, ref string, e *protocol.Error) {
 	s.gw.metrics.joins.WithLabelValues("refused").Inc()
-	s.fail(channel, "", e)
+	s.fail(channel, ref, e)
 }
 
 // welcome makes m a member unless it is one, and gives it what it asked for. Live frames are held back until
@@ -268,15 +268,15 @@ func mayRead(identity *protocol.Identity, id protocol.SessionID, p *protocol.Pub
 }
 
 // history handles a history request.
-func (s *Session) history(channel protocol.Channel, payload []byte) {
+func (s *Session) history(channel protocol.Channel, ref string, payload []byte) {
 	ask, failed := protocol.DecodeHistory(payload)
 	if failed != nil {
-		s.fail(channel, "", failed)
+		s.fail(channel, ref, failed)
 		return
 	}
 	m := s.find(channel)
 	if m == nil {
-		s.fail(channel, "", protocol.ErrNotJoined)
+		s.fail(channel, ref, protocol.ErrNotJoined)
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.gw.ctx, joinTimeout)
@@ -316,20 +316,20 @@ func (s *Session) sendHistory(ctx context.Context, t *topic, rule *policy.Rule, 
 }
 
 // presenceUpdate changes the member's own presence data.
-func (s *Session) presenceUpdate(channel protocol.Channel, payload []byte) {
+func (s *Session) presenceUpdate(channel protocol.Channel, ref string, payload []byte) {
 	data, failed := protocol.DecodePresenceData(payload, s.gw.opts.Limits.PresenceData)
 	m := s.find(channel)
 	switch {
 	case failed != nil:
-		s.fail(channel, "", failed)
+		s.fail(channel, ref, failed)
 		return
 	case m == nil || channel.IsPattern():
-		s.fail(channel, "", protocol.ErrNotJoined)
+		s.fail(channel, ref, protocol.ErrNotJoined)
 		return
 	}
 	t := m.topic
 	if !t.rule.Load().Presence {
-		s.fail(channel, "", protocol.ErrPresenceDisabled)
+		s.fail(channel, ref, protocol.ErrPresenceDisabled)
 		return
 	}
 	now := time.Now()

@@ -40,7 +40,7 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 	}
 	id := ""
 	if ref != "" {
-		id = refID(s.id, channel, ref)
+		id = refID(s.id, channel, ref, r.Key)
 		if s.repeated(channel, ref, id) {
 			return
 		}
@@ -179,10 +179,17 @@ func clientError(err error) *protocol.Error {
 }
 
 // refID derives a publication's id from what the client repeats when it tries again, so that the broker knows
-// it for the same one.
-func refID(s protocol.SessionID, channel protocol.Channel, ref string) string {
+// it for the same one. With a key that is the key and the ref; a ref alone belongs to its socket. Nobody can
+// take the id of another's message in advance: a key is known to its sender only, and ids with and without one
+// never meet.
+func refID(s protocol.SessionID, channel protocol.Channel, ref, key string) string {
 	h := sha256.New()
-	for _, part := range []string{string(s), string(channel), ref} {
+	owner, kind := string(s), byte(1)
+	if key != "" {
+		owner, kind = key, 2
+	}
+	_, _ = h.Write([]byte{kind})
+	for _, part := range []string{owner, string(channel), ref} {
 		_, _ = h.Write([]byte(part))
 		_, _ = h.Write([]byte{0xff})
 	}

@@ -164,7 +164,11 @@ func (t *topic) changeLocked(action protocol.PresenceAction, key rosterKey, entr
 	b.buf = appendText(b.buf, func(dst []byte) []byte {
 		return protocol.AppendPresenceUpdate(dst, t.key.Channel, key.source, action, entry)
 	})
-	b.endRun(protocol.Audience{}, true)
+	var others protocol.Audience // but the member itself, when it changed its data
+	if action == protocol.PresenceUpdate {
+		others.Session = key.session
+	}
+	b.endRun(others, true)
 	return true
 }
 

@@ -28,34 +28,31 @@ func (s *Session) process(m *gws.Message) {
 	b := m.Bytes()
 	gw.metrics.received(len(b))
 	if m.Opcode != gws.OpcodeText {
-		s.fail("", "", &protocol.Error{Code: protocol.CodeInvalidMessage, Message: "Invalid message: send text frames, not binary ones."})
+		s.fail("", "", protocol.Invalid(protocol.CodeInvalidMessage, "send text frames, not binary ones."))
 		return
 	}
 	limits := &gw.opts.Limits
 	r, failed := protocol.Decode(b, limits.JSONDepth)
 	channel, badChannel := protocol.ParseChannel(r.Channel, limits.ChannelBytes, limits.ChannelSegments)
-	ref := ""
-	if r.Action == protocol.ActionMessage {
-		ref = r.Ref
-	}
+	ref := r.Ref
 	if !s.admit(started, channel, ref) {
 		return
 	}
 	switch {
 	case len(b) > limits.MessageBytes:
-		s.fail(channel, ref, &protocol.Error{Code: protocol.CodeTooLarge, Message: fmt.Sprintf("Invalid message: larger than %d bytes.", limits.MessageBytes)})
+		s.fail(channel, ref, protocol.Invalid(protocol.CodeTooLarge, fmt.Sprintf("larger than %d bytes.", limits.MessageBytes)))
 		return
 	case failed != nil:
-		s.fail(channel, r.Ref, failed)
+		s.fail(channel, ref, failed)
 		return
 	case badChannel != nil:
-		s.fail(nameable(r.Channel), ref, &protocol.Error{Code: protocol.CodeInvalidChannel, Message: channelProblem(badChannel)})
+		s.fail(nameable(r.Channel), ref, protocol.Invalid(protocol.CodeInvalidChannel, channelProblem(badChannel)))
 		return
 	}
 	gw.metrics.frames.WithLabelValues(r.Action.String()).Inc()
 	switch r.Action {
 	case protocol.ActionJoin:
-		s.join(channel, r.Payload)
+		s.join(channel, ref, r.Payload)
 	case protocol.ActionLeave:
 		if m := s.find(channel); m != nil && s.detach(m) {
 			m.leave(true)
@@ -63,9 +60,9 @@ func (s *Session) process(m *gws.Message) {
 	case protocol.ActionMessage:
 		s.message(started, channel, &r)
 	case protocol.ActionHistory:
-		s.history(channel, r.Payload)
+		s.history(channel, ref, r.Payload)
 	case protocol.ActionPresenceUpdate:
-		s.presenceUpdate(channel, r.Payload)
+		s.presenceUpdate(channel, ref, r.Payload)
 	}
 }
 
@@ -81,11 +78,11 @@ func nameable(name string) protocol.Channel {
 func channelProblem(err error) string {
 	switch {
 	case errors.Is(err, protocol.ErrChannelEmpty):
-		return "Invalid message: options.channel is missing."
+		return "options.channel is missing."
 	case errors.Is(err, protocol.ErrChannelUTF8):
-		return "Invalid message: options.channel is not valid UTF-8."
+		return "options.channel is not valid UTF-8."
 	}
-	return "Invalid message: " + err.Error() + "."
+	return err.Error() + "."
 }
 
 // rule gives the rule in force for a channel of the session's server; nil when none covers it.

@@ -91,7 +91,7 @@ func (m *subscription) release() {
 // sees tells whether the member belongs to a run's audience.
 func (m *subscription) sees(r *run) bool {
 	if r.watchers {
-		return m.presence.Load()
+		return m.presence.Load() && m.session.id != r.audience.Session
 	}
 	switch r.audience.Kind {
 	case protocol.Everyone:

@@ -43,11 +43,19 @@ const (
 type Error struct {
 	Code       Code
 	Message    string
-	RetryAfter int // seconds; 0 = not said
+	Detail     string // what exactly is wrong, where the message is the same for many things; "" = nothing to add
+	RetryAfter int    // seconds; 0 = not said
 }
 
 // Error makes it an error.
-func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
+func (e *Error) Error() string {
+	if e.Detail != "" {
+		return fmt.Sprintf("%s: %s %s", e.Code, e.Message, e.Detail)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+const invalidText = "Invalid message."
 
 // The errors that carry no detail of their own (xano-realtime.md 12.7).
 var (
@@ -60,7 +68,7 @@ var (
 	ErrRecipientNotFound = &Error{Code: CodeRecipientNotFound, Message: "Recipient is not in this channel."}
 	ErrJoinRejected      = &Error{Code: CodeJoinRejected, Message: "Join was rejected."}
 	ErrMessageRejected   = &Error{Code: CodeMessageRejected, Message: "Message was rejected."}
-	ErrInvalidMessage    = &Error{Code: CodeInvalidMessage, Message: "Invalid message."}
+	ErrInvalidMessage    = &Error{Code: CodeInvalidMessage, Message: invalidText}
 	ErrPatternDenied     = &Error{Code: CodePatternDenied, Message: "This pattern cannot be joined."}
 	ErrPatternSend       = &Error{Code: CodePatternSend, Message: "Messages cannot be sent to a pattern."}
 	ErrUnknownHash       = &Error{Code: CodeUnknownHash, Message: "Unknown connection hash."}
@@ -83,3 +91,8 @@ const (
 	CloseGoAway       CloseCode = 4401 // unknown hash, realtime disabled, disconnected by a back end
 	CloseReconnecting CloseCode = 4000 // the client's own; echoed
 )
+
+// Invalid is the error about a frame that is not one we understand, or over a limit.
+func Invalid(code Code, detail string) *Error {
+	return &Error{Code: code, Message: invalidText, Detail: detail}
+}

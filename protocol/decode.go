@@ -37,8 +37,11 @@ func (a Action) String() string {
 	return "unknown"
 }
 
-// MaxRef is the longest options.ref in bytes.
-const MaxRef = 64
+// MaxRef is the longest options.ref in bytes, MaxKey the longest options.key.
+const (
+	MaxRef = 64
+	MaxKey = 64
+)
 
 // Request is one inbound frame. Payload points into the decoded bytes; the rest does not.
 type Request struct {
@@ -51,6 +54,9 @@ type Request struct {
 	Socket string
 	// Ref is options.ref; empty when absent.
 	Ref string
+	// Key is options.key; empty when absent. A message with a key is the same publication whichever socket sends it
+	// again; only who knows the key can do so.
+	Key string
 	// Payload is any JSON value; nil when absent.
 	Payload []byte
 }
@@ -91,7 +97,7 @@ func Decode(b []byte, maxDepth int) (r Request, failed *Error) {
 	r, failed = raw.request()
 	switch {
 	case errors.Is(err, errDepth):
-		return r, &Error{Code: CodeTooDeep, Message: fmt.Sprintf("Invalid message: nested deeper than %d.", maxDepth)}
+		return r, &Error{Code: CodeTooDeep, Message: invalidText, Detail: fmt.Sprintf("nested deeper than %d.", maxDepth)}
 	case err != nil:
 		return r, invalid(err.Error() + ".")
 	}
@@ -99,7 +105,7 @@ func Decode(b []byte, maxDepth int) (r Request, failed *Error) {
 }
 
 func invalid(text string) *Error {
-	return &Error{Code: CodeInvalidMessage, Message: "Invalid message: " + text}
+	return &Error{Code: CodeInvalidMessage, Message: invalidText, Detail: text}
 }
 
 // rawFrame holds the texts of a frame's members as they were last seen; nil = absent. They are judged only
@@ -110,8 +116,8 @@ type rawFrame struct {
 }
 
 type rawOptions struct {
-	channel, authenticated, socket, ref []byte
-	wrong                               bool // neither an object nor null
+	channel, authenticated, socket, ref, key []byte
+	wrong                                    bool // neither an object nor null
 }
 
 // options reads the value of options.
@@ -131,6 +137,8 @@ func (s *scanner) options(raw *rawOptions) error {
 			raw.socket, err = s.value()
 		case "ref":
 			raw.ref, err = s.value()
+		case "key":
+			raw.key, err = s.value()
 		default:
 			err = s.skip()
 		}
@@ -142,7 +150,7 @@ func (s *scanner) options(raw *rawOptions) error {
 func (raw *rawFrame) request() (r Request, failed *Error) {
 	complain := func(code Code, text string) {
 		if failed == nil {
-			failed = &Error{Code: code, Message: "Invalid message: " + text}
+			failed = &Error{Code: code, Message: invalidText, Detail: text}
 		}
 	}
 	switch {
@@ -173,9 +181,15 @@ func (raw *rawFrame) request() (r Request, failed *Error) {
 		r.Ref = ""
 		complain(CodeInvalidMessage, fmt.Sprintf("options.ref is longer than %d bytes.", MaxRef))
 	}
+	if r.Key, ok = optionalString(o.key); !ok {
+		complain(CodeInvalidMessage, "options.key must be a string.")
+	} else if len(r.Key) > MaxKey {
+		r.Key = ""
+		complain(CodeInvalidMessage, fmt.Sprintf("options.key is longer than %d bytes.", MaxKey))
+	}
 	r.Payload = raw.payload
 	if failed == nil && r.Action == ActionUnknown {
-		failed = &Error{Code: CodeUnknownAction, Message: "Invalid message: unknown action."}
+		failed = &Error{Code: CodeUnknownAction, Message: invalidText, Detail: "unknown action."}
 	}
 	return r, failed
 }

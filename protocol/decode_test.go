@@ -73,14 +73,14 @@ func TestDecodeBadInput(t *testing.T) {
 			if failed == nil {
 				t.Fatalf("accepted: %+v", r)
 			}
-			if failed.Code != tt.code || !strings.Contains(failed.Message, tt.text) {
+			if failed.Code != tt.code || !strings.Contains(failed.Detail, tt.text) {
 				t.Errorf("error %v, want %s with %q", failed, tt.code, tt.text)
 			}
 			if r.Channel != tt.channel || r.Ref != tt.ref {
 				t.Errorf("channel %q, ref %q; want %q, %q", r.Channel, r.Ref, tt.channel, tt.ref)
 			}
-			if strings.Contains(failed.Message, "\n") || len(failed.Message) > 200 {
-				t.Errorf("message %q", failed.Message)
+			if strings.Contains(failed.Detail, "\n") || len(failed.Detail) > 200 {
+				t.Errorf("message %q", failed.Detail)
 			}
 		})
 	}

@@ -249,6 +249,10 @@ func AppendError(dst []byte, channel Channel, ref string, e *Error) []byte {
 	dst = AppendString(dst, e.Message)
 	dst = append(dst, `,"code":`...)
 	dst = AppendString(dst, string(e.Code))
+	if e.Detail != "" {
+		dst = append(dst, `,"detail":`...)
+		dst = AppendString(dst, e.Detail)
+	}
 	if e.RetryAfter > 0 {
 		dst = append(dst, `,"retry_after":`...)
 		dst = strconv.AppendInt(dst, int64(e.RetryAfter), 10)

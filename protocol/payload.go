@@ -158,7 +158,7 @@ func DecodePresenceData(payload []byte, maxBytes int) (data []byte, failed *Erro
 	case len(data) == 0 || data[0] != '{':
 		return nil, invalid("payload.data must be an object.")
 	case len(data) > maxBytes:
-		return nil, &Error{Code: CodeTooLarge, Message: fmt.Sprintf("Presence data is larger than %d bytes.", maxBytes)}
+		return nil, Invalid(CodeTooLarge, fmt.Sprintf("presence data is larger than %d bytes.", maxBytes))
 	}
 	return bytes.Clone(data), nil
 }

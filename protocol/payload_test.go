@@ -61,7 +61,7 @@ func judged(t *testing.T, in string, failed *protocol.Error, bad string) bool {
 		t.Errorf("%s: %v", in, failed)
 	case bad != "" && failed == nil:
 		t.Errorf("%s: accepted", in)
-	case bad != "" && (failed.Code != protocol.CodeInvalidMessage && failed.Code != protocol.CodeTooLarge || !strings.Contains(failed.Message, bad)):
+	case bad != "" && (failed.Code != protocol.CodeInvalidMessage && failed.Code != protocol.CodeTooLarge || !strings.Contains(failed.Detail, bad)):
 		t.Errorf("%s: %v, want %q", in, failed, bad)
 	}
 	return failed == nil && bad == ""

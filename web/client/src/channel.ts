@@ -257,14 +257,14 @@ export class Channel {
   #newOutbox(): Outbox {
     const courier: Courier = {
       name: this.name,
-      transmit: ({ ref, payload, options, sockets }) =>
+      transmit: ({ ref, payload, options }) =>
         this.#link.send({
           action: "message",
           options: {
             channel: this.name,
             ref,
-            // A ref belongs to a socket: this is the one it was given on.
-            ...(sockets?.length && sockets[0] !== this.#self?.socketId && { resend: sockets[0] }),
+            // A ref belongs to a socket; the key makes it the same message on the next one. Both are 96 random bits.
+            key: ref,
             ...(options.authenticated && { authenticated: true }),
             ...(options.to !== undefined && { socketId: options.to }),
           },
