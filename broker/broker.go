@@ -40,6 +40,9 @@ type Backfill interface {
 	// After reads publications of a topic in one shard with a sequence above after, oldest first. It may be
 	// answered by a replica that lags behind. more: there are more than max.
 	After(ctx context.Context, t protocol.Topic, shard int, after uint64, max int) (pubs []*protocol.Publication, more bool, err error)
+	// Since reads publications of a topic in one shard that were stored at a moment or later, oldest first, at most
+	// max. It may be answered by a replica that lags behind.
+	Since(ctx context.Context, t protocol.Topic, shard int, since time.Time, max int) ([]*protocol.Publication, error)
 	// LeaderNext is the first publication of a topic in one shard with a sequence above after, as the stream's
 	// leader knows it; nil when there is none.
 	LeaderNext(ctx context.Context, t protocol.Topic, shard int, after uint64) (*protocol.Publication, error)
@@ -73,6 +76,7 @@ type Broker struct {
 	metrics  *metrics
 	interest *interest
 	sender   *sender
+	batches  chan struct{} // bounds PublishBatch
 	repairs  *repairs
 	sweeper  *sweeper
 	rpc      *rpc
@@ -100,6 +104,7 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{o: o, log: orDiscard(o.Logger), interest: newInterest()}
 	b.sender = newSender(b)
+	b.batches = make(chan struct{}, maxBatches)
 	b.repairs = &repairs{b: b}
 	b.sweeper = newSweeper(b)
 	b.rpc = newRPC(b)

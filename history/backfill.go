@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -19,6 +20,26 @@ func (s *Store) After(ctx context.Context, t protocol.Topic, shard int, after ui
 		s.saw(shard, e.seq)
 	}
 	return pubs, more, err
+}
+
+// Since reads publications of a topic in one shard that were stored at a moment or later, oldest first, at most max.
+// A replica that lags may answer.
+func (s *Store) Since(ctx context.Context, t protocol.Topic, shard int, since time.Time, max int) ([]*protocol.Publication, error) {
+	var pubs []*protocol.Publication
+	entries, more, err := s.tape(t, shard).pageSince(ctx, since, max)
+	for {
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			pubs = append(pubs, e.pub)
+			s.saw(shard, e.seq)
+		}
+		if !more || len(pubs) >= max {
+			return pubs, nil
+		}
+		entries, more, err = s.tape(t, shard).page(ctx, entries[len(entries)-1].seq+1, max-len(pubs))
+	}
 }
 
 // LeaderNext is the first publication of a topic in one shard with a sequence above after, as the stream's

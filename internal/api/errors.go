@@ -21,6 +21,12 @@ var (
 	ErrAtomicUnsupported = errors.New("the store cannot keep these events together")
 	// ErrAtomicLimit: too many events for one atomic batch. 422.
 	ErrAtomicLimit = errors.New("too many events for an atomic batch")
+	// ErrAtomicSpread: the channels of an atomic batch live in different shards. 422.
+	ErrAtomicSpread = errors.New("the channels live in different shards")
+	// ErrAtomicOrder: an offset is expected of a channel the batch itself has written to. 422.
+	ErrAtomicOrder = errors.New("an offset is expected behind another event of the batch")
+	// ErrIDUsed: an event with the id of one in an atomic batch was stored before. 409.
+	ErrIDUsed = errors.New("the id was stored before")
 	// ErrPatternPaging: before and after mean nothing across the channels of a pattern. 422.
 	ErrPatternPaging = errors.New("before and after cannot be used with a pattern")
 	// ErrCursor: the cursor is none of ours. 400.
@@ -172,6 +178,16 @@ func classify(err error) *statusError {
 		return answer(http.StatusUnprocessableEntity, codeAtomic, "The store cannot keep these events all or none. Nothing was published.")
 	case errors.Is(err, ErrAtomicLimit):
 		return answer(http.StatusUnprocessableEntity, codeAtomicLimit, "These are too many events for an atomic batch. Nothing was published.")
+	case errors.Is(err, ErrAtomicSpread):
+		return answer(http.StatusUnprocessableEntity, codeAtomicLimit, "The store spreads channels over shards, and an atomic "+
+			"batch stays within one. Give the channels a common tag in braces, for example {order7}/items and {order7}/log: "+
+			"only the tag then decides where they live. Nothing was published.")
+	case errors.Is(err, ErrAtomicOrder):
+		return answer(http.StatusUnprocessableEntity, codeAtomicLimit, "In an atomic batch expect_offset can stand at a channel's "+
+			"first event only. Nothing was published.")
+	case errors.Is(err, ErrIDUsed):
+		return answer(http.StatusConflict, codeConflict, "An event with this id was stored before, and others of the batch were not. "+
+			"Nothing was published.")
 	case errors.Is(err, ErrPatternPaging):
 		return answer(http.StatusUnprocessableEntity, codePatternPaging, "before and after are offsets of one channel and cannot be used with a pattern.")
 	case errors.Is(err, ErrCursor):

@@ -72,7 +72,7 @@ func (b *backend) Publish(ctx context.Context, e api.Event) (protocol.Receipt, e
 
 func (b *backend) PublishBatch(ctx context.Context, events []api.Event, atomic bool) ([]api.Result, error) {
 	if atomic {
-		return nil, api.ErrAtomicUnsupported
+		return b.publishAtomic(ctx, events)
 	}
 	// Events for one channel go one after the other, so that they are stored in their order; channels do not wait
 	// for each other.

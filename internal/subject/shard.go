@@ -2,6 +2,7 @@ package subject
 
 import (
 	"strconv"
+	"strings"
 
 	"fanfare/protocol"
 )
@@ -12,8 +13,10 @@ const Shards = 8
 
 const shardBits = 3
 
-// Shard tells which history stream keeps a channel: FNV-1a of "<server>/<name>".
+// Shard tells which history stream keeps a channel: FNV-1a of "<server>/<name>". When the name holds a hash tag,
+// only the tag counts instead of the name.
 func Shard(server protocol.ServerID, c protocol.Channel) int {
+	c = hashTag(c)
 	const offset, prime = 2166136261, 16777619
 	var number [20]byte
 	h := uint32(offset)
@@ -25,6 +28,16 @@ func Shard(server protocol.ServerID, c protocol.Channel) int {
 		h = (h ^ uint32(c[i])) * prime
 	}
 	return int(h % Shards)
+}
+
+// hashTag is what stands between the first { and the next } behind it, as in Redis Cluster: with it users place
+// channels together. The whole name when there is no such pair or nothing in it.
+func hashTag(c protocol.Channel) protocol.Channel {
+	_, rest, ok := strings.Cut(string(c), "{")
+	if tag, _, closed := strings.Cut(rest, "}"); ok && closed && tag != "" {
+		return protocol.Channel(tag)
+	}
+	return c
 }
 
 // Offset is the offset of a stored publication.

@@ -90,6 +90,21 @@ func TestShard(t *testing.T) {
 	}
 }
 
+// TestHashTag: channels with the same tag live in the same shard, and nothing else counts as a tag.
+func TestHashTag(t *testing.T) {
+	for name, want := range map[protocol.Channel]protocol.Channel{
+		"{a}": "a", "{a}/b": "a", "x/{a}/b": "a", "{a}{b}": "a", "{{a}}": "{a", "a}{b}": "b", "a/{b/c}": "b/c",
+		"{}a": "{}a", "{}{a}": "{}{a}", "{a": "{a", "a}": "a}", "a": "a", "": "",
+	} {
+		if got := hashTag(name); got != want {
+			t.Errorf("hashTag(%q) = %q, want %q", name, got, want)
+		}
+		if Shard(3, name) != Shard(3, want) {
+			t.Errorf("%q and %q live in different shards", name, want)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	if Check("") == nil || Check(protocol.Channel(strings.Repeat("x", MaxChannelBytes+1))) == nil {
 		t.Error("a name that cannot be a subject passed")
