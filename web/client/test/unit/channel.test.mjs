@@ -30,16 +30,19 @@ test("frames are those of the protocol, in the order of the calls", async () => 
   a.close();
   await until(() => server.frames("leave").length);
   const sent = server.received.map(({ frame }) => frame);
-  for (const frame of sent) if (frame.options.ref) frame.options.ref = "R";
+  for (const { options } of sent) {
+    assert.equal(options.key, options.ref);
+    if (options.ref) options.ref = options.key = "R";
+  }
   assert.deepEqual(sent.filter((frame) => frame.options.channel === "a"), [
     { action: "join", options: { channel: "a" }, payload: { history: false, presence: true } },
-    { action: "message", options: { channel: "a", ref: "R" }, payload: { n: 1 } },
-    { action: "message", options: { channel: "a", ref: "R", authenticated: true }, payload: "two" },
+    { action: "message", options: { channel: "a", ref: "R", key: "R" }, payload: { n: 1 } },
+    { action: "message", options: { channel: "a", ref: "R", key: "R", authenticated: true }, payload: "two" },
     { action: "leave", options: { channel: "a" }, payload: null },
   ]);
   assert.deepEqual(sent.filter((frame) => frame.options.channel === "b"), [
     { action: "join", options: { channel: "b" }, payload: { history: true, presence: false } },
-    { action: "message", options: { channel: "b", ref: "R", socketId: "s1" }, payload: null },
+    { action: "message", options: { channel: "b", ref: "R", key: "R", socketId: "s1" }, payload: null },
   ]);
 });
 
