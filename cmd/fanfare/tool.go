@@ -89,7 +89,7 @@ func (p *program) api(cmd *cobra.Command, scope config.Scope) (*remote, error) {
 		return r, err
 	}
 	for _, key := range cfg.APIKeys {
-		if key.Scope == config.ScopeAll || key.Scope == scope {
+		if key.Scope.Covers(scope) {
 			r.token = key.Key.Reveal()
 			return r, nil
 		}

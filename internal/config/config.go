@@ -57,12 +57,19 @@ const (
 	ScopeAll     Scope = ""
 	ScopePublish Scope = "publish"
 	ScopeRead    Scope = "read"
+	ScopeAdmin   Scope = "admin" // the settings API too
 )
+
+// Covers tells whether a key of this scope may do what another one is for.
+func (s Scope) Covers(want Scope) bool {
+	return s == want || s == ScopeAdmin || s == ScopeAll && want != ScopeAdmin
+}
 
 // APIKey is one bearer key of the server API.
 type APIKey struct {
-	Key   Secret
-	Scope Scope
+	Key    Secret
+	Scope  Scope
+	Server int64 // the only realtime server it is for; 0 = all
 }
 
 // Auth says how tokens of clients are checked and read.
@@ -70,6 +77,8 @@ type Auth struct {
 	JWTSecret Secret
 	JWKSURL   string
 	JWEKey    Secret
+	Issuer    string // empty = any
+	Audience  string // empty = any
 	Claims    Claims
 }
 

@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 		"limits.pong_timeout": "1m", "limits.history_frames": "1000", "limits.sockets": "0",
 		"limits.sockets_per_address": "0", "limits.upgrades_per_second": "2000",
 		"nats.urls": "", "nats.creds": "", "nats.tls.ca": "", "nats.tls.cert": "", "nats.tls.key": "", "nats.replicas": "1",
-		"admin_token": "", "api_keys": "", "auth.jwt_secret": "", "auth.jwks_url": "", "auth.jwe_key": "",
+		"admin_token": "", "api_keys": "", "auth.jwt_secret": "", "auth.jwks_url": "", "auth.jwe_key": "", "auth.issuer": "", "auth.audience": "",
 		"tls.cert": "", "tls.key": "", "settings_file": "", "broker.name": "", "broker.listen": ":4222",
 		"broker.cluster_listen": "", "broker.routes": "", "broker.cluster_name": "fanfare", "log.level": "info", "log.format": "text",
 	}
@@ -121,10 +121,11 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	certificate(t, "c.pem", "k.pem")
 	texts := map[string]string{
 		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "data_dir": "data", "drain": "1m30s",
-		"settings_file": "c.pem", "admin_token": "s3cret-admin", "api_keys": "s3cret-a, s3cret-b:read,s3cret-c:publish",
+		"settings_file": "c.pem", "admin_token": "s3cret-admin", "api_keys": "s3cret-a, s3cret-b:read,s3cret-c:publish@2,s3cret-d:admin,s3cret:e:all",
 		"allowed_origins": "https://a.example,https://b.example:8443", "url": "https://rt.example",
 		"tls.cert": "c.pem", "tls.key": "k.pem", "auth.jwt_secret": "s3cret-jwt", "auth.jwks_url": "https://keys.example/jwks",
-		"auth.jwe_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "auth.claims.dbo_id": "table", "auth.claims.row_id": "sub",
+		"auth.jwe_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "auth.issuer": "https://id.example", "auth.audience": "chat",
+		"auth.claims.dbo_id": "table", "auth.claims.row_id": "sub",
 		"auth.claims.extras": "more", "nats.urls": "nats://u:s3cret-n@a:4222,tls://b:4222", "nats.creds": "c.pem",
 		"nats.tls.ca": "c.pem", "nats.tls.cert": "c.pem", "nats.tls.key": "k.pem", "nats.replicas": "5",
 		"broker.sync": "2s", "broker.name": "b-0", "broker.listen": ":4223", "broker.cluster_listen": ":6222",
@@ -190,7 +191,8 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	if got := Reveal(fromFile.NATS.URLs); got[0] != "nats://u:s3cret-n@a:4222" || len(got) != 2 {
 		t.Errorf("urls %v", got)
 	}
-	if k := fromFile.APIKeys; len(k) != 3 || k[1].Key.Reveal() != "s3cret-b" || k[1].Scope != ScopeRead || k[2].Scope != ScopePublish {
+	if k := fromFile.APIKeys; len(k) != 5 || k[1].Key.Reveal() != "s3cret-b" || k[1].Scope != ScopeRead ||
+		k[2].Scope != ScopePublish || k[2].Server != 2 || k[3].Scope != ScopeAdmin || k[4].Scope != ScopeAll || k[4].Key.Reveal() != "s3cret:e" {
 		t.Errorf("keys %d", len(k))
 	}
 	if fromFile.Broker.Sync.Always() || fromFile.Broker.Sync.Interval() != 2*time.Second {
@@ -276,7 +278,9 @@ func TestProblems(t *testing.T) {
 		"secret stays out":    {file: "auth: {jwe_key: s3cret}\n", want: "fanfare.yaml:1: auth.jwe_key: 4 bytes after decoding, 32 are needed"},
 		"not base64":          {file: "auth: {jwe_key: 's3cret!'}\n", want: "fanfare.yaml:1: auth.jwe_key: neither base64url nor base64"},
 		"token not printable": {file: "admin_token: 's3cret token'\n", want: "fanfare.yaml:1: admin_token: has a character that cannot stand in an HTTP header"},
-		"scope":               {file: "api_keys: [a, 's3cret:admin']\n", want: "fanfare.yaml:1: api_keys: key 2 has an unknown scope (publish or read may follow the colon)"},
+		"scope":               {file: "api_keys: [a, 's3cret:root']\n", want: "fanfare.yaml:1: api_keys: key 2 has an unknown scope (all, publish, read or admin may follow the colon)"},
+		"no scope":            {file: "api_keys: ['s3cret:']\n", want: "fanfare.yaml:1: api_keys: key 1 has nothing behind its colon (all, publish, read or admin may follow)"},
+		"key's server":        {file: "api_keys: ['s3cret:read@0']\n", want: "fanfare.yaml:1: api_keys: key 1 has no number from 1 behind its @ (the realtime server it is for)"},
 		"empty key":           {file: "api_keys: [':read']\n", want: "fanfare.yaml:1: api_keys: key 1 is empty"},
 
 		"missing file": {file: "settings_file: nowhere.yaml\n", want: "fanfare.yaml:1: settings_file: nowhere.yaml: no such file or directory"},

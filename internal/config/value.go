@@ -233,19 +233,46 @@ func (keysValue) list() {}
 func (v keysValue) set(texts []string) error {
 	var out []APIKey
 	for i, s := range texts {
-		key, scope, _ := strings.Cut(s, ":")
-		switch Scope(scope) {
-		case ScopeAll, ScopePublish, ScopeRead:
-		default:
-			return fmt.Errorf("key %d has an unknown scope (publish or read may follow the colon)", i+1)
-		}
-		if err := checkBearer(key); err != nil {
+		k, err := parseKey(s)
+		if err != nil {
 			return fmt.Errorf("key %d %w", i+1, err)
 		}
-		out = append(out, APIKey{Key: NewSecret(key), Scope: Scope(scope)})
+		out = append(out, k)
 	}
 	*v.p = out
 	return nil
+}
+
+// parseKey reads key, key:scope or key:scope@N. Its errors do not repeat the entry.
+func parseKey(entry string) (APIKey, error) {
+	text, suffix, scoped := entry, "", false
+	if i := strings.LastIndexByte(entry, ':'); i >= 0 {
+		text, suffix, scoped = entry[:i], entry[i+1:], true
+	}
+	k := APIKey{Key: NewSecret(text)}
+	if scoped {
+		name, number, bound := strings.Cut(suffix, "@")
+		switch Scope(name) {
+		case "all":
+		case ScopePublish, ScopeRead, ScopeAdmin:
+			k.Scope = Scope(name)
+		case ScopeAll:
+			return APIKey{}, errors.New("has nothing behind its colon (all, publish, read or admin may follow)")
+		default:
+			return APIKey{}, errors.New("has an unknown scope (all, publish, read or admin may follow the colon)")
+		}
+		if bound {
+			n, err := strconv.ParseInt(number, 10, 64)
+			if err != nil || n < 1 {
+				return APIKey{}, errors.New("has no number from 1 behind its @ (the realtime server it is for)")
+			}
+			k.Server = n
+		}
+	}
+	if err := checkBearer(text); err != nil {
+		return APIKey{}, err
+	}
+	return k, nil
 }
 
 func (v keysValue) text() string {

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"fanfare/internal/api"
@@ -25,9 +27,10 @@ func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
 func (n *Node) mountHTTP() error {
 	var keys []string
 	for _, k := range n.cfg.APIKeys {
-		text := k.Key.Reveal()
-		if k.Scope != "" {
-			text += ":" + string(k.Scope)
+		// The scope is written out, because a key may hold colons.
+		text := k.Key.Reveal() + ":" + cmp.Or(string(k.Scope), "all")
+		if k.Server > 0 {
+			text += "@" + strconv.FormatInt(k.Server, 10)
 		}
 		keys = append(keys, text)
 	}

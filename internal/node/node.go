@@ -102,6 +102,7 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	}
 	n.verifier, err = auth.New(auth.Options{
 		JWTSecret: cfg.Auth.JWTSecret.Reveal(), JWKSURL: cfg.Auth.JWKSURL, JWEKey: cfg.Auth.JWEKey.Reveal(),
+		Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
 		Claims:    auth.Claims{DboID: cfg.Auth.Claims.DboID, RowID: cfg.Auth.Claims.RowID, Extras: cfg.Auth.Claims.Extras},
 		CacheFile: cache, Registerer: n.reg, Logger: n.log,
 	})
