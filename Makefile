@@ -55,7 +55,7 @@ bench: ## run benchmarks matching BENCH, COUNT times, and compare with bench.old
 .PHONY: gen
 gen: ## rebuild what is generated and committed
 	go generate ./...
-	cd web/client && npm ci --no-audit --no-fund && npm run build
+	for dir in web/client web/demo web/console; do (cd $$dir && npm ci --no-audit --no-fund && npm run build) || exit 1; done
 
 .PHONY: ci
 ci: ## exactly what CI runs

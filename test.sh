@@ -61,12 +61,15 @@ with_node() {
 
 run_client() {
   with_node
-  say "browser client"
-  packages web/client
-  (cd web/client && npm run check && npm test)
-  local part
-  for part in server browser; do # against the real binary, and in Chromium
-    if compgen -G "web/client/test/$part/*.test.mjs" >/dev/null; then (cd web/client && npm run "test:$part"); fi
+  local dir part
+  for dir in web/client web/demo web/console; do
+    if [ ! -f "$dir/package.json" ]; then continue; fi
+    say "$dir"
+    packages "$dir"
+    (cd "$dir" && npm run check && npm test)
+    for part in server browser; do # against the real binary, and in Chromium
+      if compgen -G "$dir/test/$part/*.test.mjs" >/dev/null; then (cd "$dir" && npm run "test:$part"); fi
+    done
   done
 }
 
