@@ -32,13 +32,20 @@ type record struct {
 	Created    time.Time `json:"created"`
 	Generation uint64    `json:"generation"`
 	Last       uint64    `json:"last"`
+	// Base is set when the stream was moved here from another broker: its epoch goes on.
+	Base string `json:"base,omitempty"`
 }
 
 // epoch is a short string for one life of a stream.
-func (r record) epoch() string {
+func (r record) epoch() string { return r.base() + "-" + strconv.FormatUint(r.Generation, 36) }
+
+func (r record) base() string {
+	if r.Base != "" {
+		return r.Base
+	}
 	h := fnv.New32a()
 	_, _ = h.Write(strconv.AppendInt(nil, r.Created.UnixNano(), 10))
-	return strconv.FormatUint(uint64(h.Sum32()), 36) + "-" + strconv.FormatUint(r.Generation, 36)
+	return strconv.FormatUint(uint64(h.Sum32()), 36)
 }
 
 const (
@@ -121,10 +128,10 @@ func (s *Store) refresh(ctx context.Context, shard int, renew bool) error {
 		if err != nil {
 			return err
 		}
-		next := record{Created: state.Created, Generation: have.Generation, Last: max(state.State.LastSeq, have.Last)}
+		next := record{Created: state.Created, Generation: have.Generation, Last: max(state.State.LastSeq, have.Last), Base: have.Base}
 		switch {
 		case revision == 0 || !have.Created.Equal(state.Created):
-			next.Generation, next.Last = 0, state.State.LastSeq
+			next.Generation, next.Last, next.Base = 0, state.State.LastSeq, ""
 		case renew:
 			next.Generation, next.Last = have.Generation+1, state.State.LastSeq
 		case state.State.LastSeq < floor:

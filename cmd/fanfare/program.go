@@ -69,6 +69,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 		p.serveCommand(),
 		p.brokerCommand(),
 		p.setupCommand(),
+		p.migrateCommand(),
 		p.checkCommand(),
 		p.versionCommand(),
 	)
