@@ -80,7 +80,8 @@ type Gateway struct {
 
 	draining   atomic.Bool
 	ready      atomic.Bool
-	publishing atomic.Int64 // publications not answered yet
+	started    chan struct{} // closed with ready
+	publishing atomic.Int64  // publications not answered yet
 	ids        atomic.Uint64
 
 	mu        sync.Mutex
@@ -95,7 +96,7 @@ type Gateway struct {
 func New(o Options) *Gateway {
 	g := &Gateway{
 		opts: o, log: o.Logger, metrics: newMetrics(o.Registerer),
-		byID: make(map[protocol.SessionID]*Session), addresses: make(map[string]int),
+		byID: make(map[protocol.SessionID]*Session), started: make(chan struct{}), addresses: make(map[string]int),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.connLimits = connLimits{backlogBytes: o.BacklogBytes, writeTimeout: o.WriteTimeout, linger: 2 * time.Second,
@@ -114,6 +115,7 @@ func (g *Gateway) Run(ctx context.Context, p Ports) error {
 	g.lifecycle = p.Lifecycle
 	if g.begin() {
 		g.ready.Store(true)
+		close(g.started)
 		g.keepAlive(ctx)
 		g.work.Done()
 	}
@@ -164,6 +166,24 @@ func (g *Gateway) Close() {
 	g.workers.close()
 	g.hub.close()
 	g.drains.Wait()
+}
+
+// startWait is how long a request that comes while the gateway starts is kept waiting before it is answered 503:
+// a start takes a tenth of a second, and who was told to come again takes much longer.
+const startWait = 3 * time.Second
+
+// AwaitStart waits until the gateway has started, for a moment at most, or until ctx ends.
+func (g *Gateway) AwaitStart(ctx context.Context) {
+	if g.ready.Load() {
+		return
+	}
+	timer := time.NewTimer(startWait)
+	defer timer.Stop()
+	select {
+	case <-g.started:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // Ready tells whether sockets are accepted.

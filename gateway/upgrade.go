@@ -20,6 +20,7 @@ func (g *Gateway) newConn(nc net.Conn) *conn {
 
 // ServeHTTP upgrades a socket that arrived on a connection of an http.Server.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.AwaitStart(r.Context())
 	if no := g.refuse(r); no != nil {
 		g.metrics.refused.WithLabelValues(no.code).Inc()
 		w.Header().Set("Content-Type", "application/json")
@@ -58,6 +59,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // accept upgrades or refuses a socket on a bare connection.
 func (g *Gateway) accept(c *conn, rest io.Reader, r *http.Request) {
+	g.AwaitStart(g.ctx)
 	if no := g.refuse(r); no != nil {
 		g.metrics.refused.WithLabelValues(no.code).Inc()
 		no.write(c)

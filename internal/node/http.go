@@ -13,6 +13,7 @@ import (
 
 // serveHTTP is every request that is not a socket; before the node is ready only an answer that says so.
 func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	n.gateway.AwaitStart(r.Context())
 	if h := n.http.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return
@@ -54,12 +55,20 @@ func (n *Node) mountHTTP() error {
 	if err != nil {
 		return err //nolint:wrapcheck // names the demo
 	}
+	console, err := n.console()
+	if err != nil {
+		return err
+	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/rt/"):
 			n.gateway.ServeHTTP(w, r)
 		case path == "/client.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			client.ServeHTTP(w, r)
+		case strings.HasPrefix(path, consolePath):
+			console.ServeHTTP(w, r)
+		case path+"/" == consolePath:
+			http.Redirect(w, r, consolePath, http.StatusFound)
 		case n.opts.Dev && strings.HasPrefix(path, demoPath):
 			demo.ServeHTTP(w, r)
 		case n.opts.Dev && (path == "/" || path+"/" == demoPath):
