@@ -74,9 +74,7 @@ func CopyStream(ctx context.Context, from, to *nats.Conn, name string, replicas 
 		if last = len(m.Data) == 0; last && m.Header.Get("Status") >= "400" {
 			return fmt.Errorf("copy %s: the snapshot broke off: %s", name, m.Header.Get("Description"))
 		}
-		once, cancel := context.WithTimeout(ctx, copyPatience)
-		answer, err := to.RequestWithContext(once, restore.DeliverSubject, m.Data)
-		cancel()
+		answer, err := give(ctx, to, restore.DeliverSubject, m.Data)
 		if err != nil {
 			return fmt.Errorf("copy %s: %w", name, err)
 		}
@@ -90,6 +88,23 @@ func CopyStream(ctx context.Context, from, to *nats.Conn, name string, replicas 
 		}
 	}
 	return nil
+}
+
+// give hands one chunk to a restore. That somebody waits for it may not have got round in the cluster yet.
+func give(ctx context.Context, to *nats.Conn, subject string, chunk []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, copyPatience)
+	defer cancel()
+	for {
+		answer, err := to.RequestWithContext(ctx, subject, chunk)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return answer, err //nolint:wrapcheck // the caller names the stream
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err //nolint:wrapcheck // as above
+		}
+	}
 }
 
 // ask asks JetStream; found is false when there is no such stream.
