@@ -12,7 +12,7 @@ import (
 // fold is what the keeper knows from reading all servers' events in their order.
 type fold struct {
 	next    uint64 // sequence to go on at
-	live    bool   // the stream's end was reached: changes are written as they come
+	live    bool   // the stream's end was reached
 	servers map[protocol.ServerID]*house
 	began   time.Time // when everything was told again
 }
@@ -20,6 +20,7 @@ type fold struct {
 // house is one realtime server's channels.
 type house struct {
 	seq     uint64 // of the last derived message
+	upTo    uint64 // what has been written follows from the events up to there
 	members map[protocol.Channel]map[protocol.SessionID]bool
 	said    map[protocol.Channel]bool // occupied, as far as has been written
 	out     []Event                   // to be written
@@ -41,56 +42,31 @@ func (f *fold) house(id protocol.ServerID) *house {
 // derive reads what is new and writes what follows from it. After any failure it begins again from the start of the
 // stream, since it cannot know what was stored.
 func (k *keeper) derive(ctx context.Context) (err error) {
-	if k.fold == nil {
-		k.fold = newFold()
-	}
-	f := k.fold
 	defer func() {
 		if err != nil {
 			k.fold = nil
 		}
 	}()
 	var floor uint64
-	if !f.live { // a replica may be behind: what a keeper before us has written must have been read
+	if k.fold == nil {
+		// A replica may be behind: what a keeper before us has written must have been read.
 		s, err := k.info(ctx, "")
 		if err != nil {
 			return err
 		}
 		floor = s.LastSeq
+		k.fold = newFold()
+		if err := k.read(ctx, subjectPrefix+"*."+derived, 1, floor, func(m stored) error { k.fold.said(m); return nil }); err != nil {
+			return err
+		}
 	}
-	for more := true; more || f.next <= floor; {
-		var page []stored
-		page, more, err = k.page(ctx, subjectPrefix+">", f.next, time.Time{})
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 && f.next <= floor {
-			s, err := k.info(ctx, "")
-			if err != nil {
-				return err
-			}
-			if s.FirstSeq > floor { // all of it has been removed meanwhile
-				break
-			}
-			if !wait(ctx, firstPause) {
-				return ctx.Err()
-			}
-		}
-		for _, m := range page {
-			if !f.read(m) {
-				return errMoved
-			}
-		}
-		if !f.live {
-			continue
-		}
-		if err := k.writeDerived(ctx, f); err != nil {
-			return err
-		}
+	f := k.fold
+	if err := k.read(ctx, subjectPrefix+">", f.next, floor, f.read); err != nil {
+		return err
 	}
 	if !f.live {
 		f.live = true
-		for _, h := range f.servers {
+		for _, h := range f.servers { // the leaves of some may have been removed
 			h.compare(millis(time.Now()))
 		}
 	}
@@ -105,40 +81,89 @@ func (k *keeper) derive(ctx context.Context) (err error) {
 	return k.writeDerived(ctx, f)
 }
 
-// read folds one message. false: another keeper is at work, and what this one has to say must be thought over.
-func (f *fold) read(m stored) bool {
+// read gives all messages of a filter from a sequence on to each, at least as far as floor.
+func (k *keeper) read(ctx context.Context, filter string, from, floor uint64, each func(stored) error) error {
+	for {
+		page, more, err := k.page(ctx, filter, from, time.Time{})
+		if err != nil {
+			return err
+		}
+		for _, m := range page {
+			from = m.seq + 1
+			if err := each(m); err != nil {
+				return err
+			}
+		}
+		if more {
+			continue
+		}
+		if from > floor {
+			return nil
+		}
+		// Either the replica is behind, or nothing else up to floor belongs to the filter.
+		last, _, err := k.page(ctx, subjectPrefix+">", floor, time.Time{})
+		if err != nil {
+			return err
+		}
+		if len(last) == 0 {
+			s, err := k.info(ctx, "")
+			if err != nil {
+				return err
+			}
+			if s.FirstSeq <= floor {
+				if !wait(ctx, firstPause) {
+					return ctx.Err()
+				}
+				continue
+			}
+		}
+		floor = 0 // there now: one more look, at a replica that may be another one
+		if !wait(ctx, firstPause) {
+			return ctx.Err()
+		}
+	}
+}
+
+// said takes a derived message in.
+func (f *fold) said(m stored) {
+	server, _, ok := parseSubject(m.subject)
+	b, err := decodeBatch(m.body)
+	if !ok || err != nil {
+		return
+	}
+	h := f.house(server)
+	h.seq, h.upTo = m.seq, max(h.upTo, b.UpTo)
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Type == Occupied {
+			h.said[e.Channel] = true
+		} else {
+			delete(h.said, e.Channel)
+		}
+	}
+}
+
+// read folds one message. errMoved: another keeper is at work, and what this one has to say must be thought over.
+func (f *fold) read(m stored) error {
 	f.next = m.seq + 1
 	server, writer, ok := parseSubject(m.subject)
 	if !ok {
-		return true
+		return nil
 	}
 	h := f.house(server)
+	if writer == derived {
+		if m.seq > h.seq {
+			return errMoved
+		}
+		return nil // known, or our own
+	}
 	b, err := decodeBatch(m.body)
 	if err != nil {
-		return true // logged by readers
-	}
-	if writer == derived {
-		if m.seq <= h.seq {
-			return true // our own, applied when it was written
-		}
-		if f.live {
-			return false
-		}
-		h.seq = m.seq
-		for i := range b.Events {
-			e := &b.Events[i]
-			if e.Type == Occupied {
-				h.said[e.Channel] = true
-			} else {
-				delete(h.said, e.Channel)
-			}
-		}
-		return true
+		return nil //nolint:nilerr // logged by readers
 	}
 	for i := range b.Events {
-		h.apply(&b.Events[i], f.live)
+		h.apply(&b.Events[i], m.seq > h.upTo)
 	}
-	return true
+	return nil
 }
 
 func (h *house) apply(e *Event, tell bool) {
@@ -208,6 +233,9 @@ func (k *keeper) writeDerived(ctx context.Context, f *fold) error {
 		for len(h.out) > 0 {
 			n := min(len(h.out), batchMax)
 			b := batch{Version: batchVersion, By: k.o.Node, Number: k.number.Add(1), Events: h.out[:n]}
+			if n == len(h.out) {
+				b.UpTo = f.next - 1
+			}
 			body, err := json.Marshal(b)
 			if err != nil {
 				return fmt.Errorf("lifecycle: %w", err)

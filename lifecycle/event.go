@@ -65,6 +65,7 @@ type batch struct {
 	By      protocol.NodeID `json:"by"` // who wrote it: not always the writer of the subject
 	Number  uint64          `json:"n"`  // of By's batches: recognises one whose acknowledgement was lost
 	Over    bool            `json:"over,omitempty"`
+	UpTo    uint64          `json:"upto,omitempty"` // of derived events: what they follow from
 	Events  []Event         `json:"e"`
 }
 

@@ -48,6 +48,7 @@ func (l *Log) keep(ctx context.Context) {
 	k := &keeper{Log: l, missing: map[string]time.Time{}, over: map[string]ending{}}
 	tick := time.NewTicker(l.o.Tick)
 	defer tick.Stop()
+	news <- struct{}{}
 	for {
 		look := false
 		select {

@@ -46,10 +46,13 @@ var rooms = map[string]room{
 	"internal/node": {ours: everything},
 	"cmd/fanfare":   {ours: everything},
 
-	"internal/archtest": {},
-	"internal/natstest": {never: []string{gws}},
-	"web/client":        {stdlib: true},
-	"web/demo":          {stdlib: true},
+	"internal/backendtest": {},
+	"internal/archtest":    {},
+	"internal/e2e":         {},
+	"internal/natstest":    {never: []string{gws}},
+	"web/client":           {stdlib: true},
+	"web/demo":             {stdlib: true},
+	"web/console":          {stdlib: true},
 }
 
 const (
