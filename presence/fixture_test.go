@@ -246,20 +246,35 @@ func (r *recorder) sees(want ...protocol.SessionID) {
 	r.t.Helper()
 	want = slices.Sorted(slices.Values(want))
 	var have []protocol.SessionID
-	natstestEventually(r.t, func() bool {
+	eventually(r.t, 2*time.Millisecond, func() bool {
+		if r.size() != len(want) {
+			return false
+		}
 		have = have[:0]
 		for id := range r.list() {
 			have = append(have, id.session)
 		}
 		slices.Sort(have)
 		return slices.Equal(have, want)
-	}, func() string { return fmt.Sprintf("%s to see %v; it sees %v", r.name, want, have) })
+	}, func() string {
+		if len(want) > 100 {
+			return fmt.Sprintf("%s to see %d sessions; it sees %d", r.name, len(want), r.size())
+		}
+		return fmt.Sprintf("%s to see %v; it sees %v", r.name, want, r.list())
+	})
 }
 
-func natstestEventually(t testing.TB, ok func() bool, what func() string) {
+func (r *recorder) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members)
+}
+
+// eventually is natstest.Eventually for conditions that cost something, and for slower machines.
+func eventually(t testing.TB, every time.Duration, ok func() bool, what func() string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"fanfare/internal/natstest"
 	"fanfare/protocol"
 )
 
@@ -79,10 +78,10 @@ func TestTwentyThousandMembers(t *testing.T) {
 	}
 
 	// A regular comparison of a large view finds nothing to tell.
-	redone := testutil.ToFloat64(c.metrics.redo.WithLabelValues("regular"))
-	natstest.Eventually(t, "two comparisons", func() bool {
-		return testutil.ToFloat64(c.metrics.redo.WithLabelValues("regular")) >= redone+3
-	})
+	redone := testutil.ToFloat64(c.metrics.redo.WithLabelValues(regular))
+	eventually(t, 50*time.Millisecond, func() bool {
+		return testutil.ToFloat64(c.metrics.redo.WithLabelValues(regular)) >= redone+3
+	}, func() string { return "two comparisons" })
 	if n := testutil.ToFloat64(c.metrics.corrected) + float64(late.count(Leave)+late.count(Update)); n != 0 {
 		t.Errorf("%v corrections", n)
 	}
@@ -92,7 +91,7 @@ func TestTwentyThousandMembers(t *testing.T) {
 	t.Logf("all hidden after %s", time.Since(begun))
 	below.sees()
 	early.sees()
-	natstest.Eventually(t, "the bucket to be empty", func() bool { return len(c.stored()) == 0 })
+	eventually(t, 500*time.Millisecond, func() bool { return len(c.stored()) == 0 }, func() string { return "the bucket to be empty" })
 }
 
 // Leaves that nobody told (the republishing leader died) are found by comparing, in a large channel too.

@@ -22,8 +22,9 @@ const (
 	pageBytes   = 4 << 20
 	// multiBytes bounds a consistent answer; larger channels are read in pages.
 	multiBytes = 8 << 20
-	// readTimeout is for one answer.
+	// readTimeout is how long the broker may be silent within an answer, pageTimeout before and within a page.
 	readTimeout = 2 * time.Second
+	pageTimeout = 5 * time.Second
 )
 
 // directRequest asks any replica of a stream.
@@ -106,7 +107,11 @@ func (d *Directory) direct(ctx context.Context, stream, prefix string, q directR
 	if err := d.o.Conn.PublishRequest("$JS.API.DIRECT.GET."+stream, reply, body); err != nil {
 		return answer{}, fmt.Errorf("read %s: %w", stream, err)
 	}
-	timeout := time.NewTimer(readTimeout)
+	silence := readTimeout
+	if q.Batch > 0 {
+		silence = pageTimeout
+	}
+	timeout := time.NewTimer(silence)
 	defer timeout.Stop()
 	var a answer
 	for {
@@ -123,6 +128,7 @@ func (d *Directory) direct(ctx context.Context, stream, prefix string, q directR
 			if r, ok := storedRecord(m, prefix); ok {
 				a.records = append(a.records, r)
 			}
+			timeout.Reset(silence)
 		case "204":
 			a.pending, _ = strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64)
 			a.upTo, _ = strconv.ParseUint(m.Header.Get("Nats-UpTo-Sequence"), 10, 64)
@@ -232,10 +238,12 @@ func (d *Directory) readPages(ctx, prove context.Context, shard int, filter stri
 		return reading{}, ctx.Err()
 	}
 	r := reading{shard: shard, barrier: barrier}
-	seq, pause := uint64(0), 2*time.Millisecond
+	seq, pause, size := uint64(0), 2*time.Millisecond, pageEntries
 	for {
-		a, err := d.direct(ctx, stream(shard), prefix, directRequest{Seq: seq, NextFor: prefix + filter, Batch: pageEntries, MaxBytes: pageBytes})
+		a, err := d.direct(ctx, stream(shard), prefix, directRequest{Seq: seq, NextFor: prefix + filter, Batch: size, MaxBytes: pageBytes})
 		switch {
+		case errors.Is(err, nats.ErrTimeout):
+			size = max(size/2, maxSnapshot)
 		case err == nil:
 			pause = 2 * time.Millisecond
 			r.records = append(r.records, entries(a.records)...)

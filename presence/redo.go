@@ -9,10 +9,17 @@ import (
 // between two of one view grows beyond Options.Redo.
 const turnsPerSecond = 200
 
+const regular = "regular"
+
 // redo compares a view with the bucket, as soon as there is room.
 func (l *loop) redo(v *view, reason string) {
 	switch {
 	case v.stopped.Load() || !v.ready:
+		return
+	case reason != regular:
+		v.proved = time.Time{} // so that it is tried again until it succeeds
+	}
+	switch {
 	case v.redoing:
 		v.again = reason
 	default:
@@ -52,9 +59,7 @@ func (d *Directory) compare(ctx context.Context, v *view, before []uint64) {
 	})
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	prove, done := context.WithTimeout(limit, 2*d.o.Patience)
-	defer done()
-	readings, err := d.readTopic(limit, prove, v.topic)
+	readings, err := d.readTopic(limit, limit, v.topic) // what proves nothing is of no use here
 	if err != nil {
 		return
 	}
@@ -214,8 +219,8 @@ func (l *loop) takeTurns(now time.Time) {
 			if now.Sub(v.tried) > l.d.o.Patience {
 				l.redo(v, "unproven")
 			}
-		case now.Sub(v.proved) > l.d.o.Redo:
-			l.redo(v, "regular")
+		case now.Sub(v.proved) > l.d.o.Redo && now.Sub(v.tried) > l.d.o.Patience:
+			l.redo(v, regular)
 		}
 	}
 }

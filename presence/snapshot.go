@@ -90,7 +90,7 @@ func (d *Directory) page(ctx context.Context, topic protocol.Topic, c *cursor, l
 			return false, nil
 		}
 		if err != nil {
-			if time.Since(begun) > 2*readTimeout || wait(ctx, retryFirst) != nil {
+			if time.Since(begun) > 2*pageTimeout || wait(ctx, retryFirst) != nil {
 				return false, err
 			}
 			continue
