@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|client|conformance
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|client|console|conformance
 # Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
 # Node packages through npm ci.
 set -euo pipefail
@@ -73,6 +73,14 @@ run_client() {
   done
 }
 
+run_console() {
+  with_node
+  say "console: in Chromium, on the real binary"
+  packages web/client
+  packages web/console
+  (cd web/console && npm run check && npm test)
+}
+
 run_conformance() {
   with_node
   say "conformance: Xano's SDKs in Node and in Chromium"
@@ -80,11 +88,11 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go client conformance; fi
+if [ $# = 0 ]; then set -- go client console conformance; fi
 for part in "$@"; do
   case $part in
-    go | client | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, client or conformance" >&2; exit 2 ;;
+    go | client | console | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, client, console or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"

@@ -270,10 +270,11 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	}
 	n.settings.OnChange(n.gateway.Reapply)
 	n.settings.OnChange(func(old, now *policy.Book) { n.changes <- change{old, now} })
-	n.peers = &peers{broker: n.broker, directory: n.presence, gateway: n.gateway}
+	n.peers = &peers{self: n.id, broker: n.broker, directory: n.presence, gateway: n.gateway}
 	n.broker.Handle(verbPrivate, n.peers.answerPrivate)
 	n.broker.Handle(verbDisconnect, n.peers.answerDisconnect)
 	n.broker.Handle(verbOccupancy, n.peers.answerOccupancy)
+	n.broker.Handle(verbLoad, n.peers.answerLoad)
 	if err := n.mountHTTP(); err != nil {
 		return err
 	}

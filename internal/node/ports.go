@@ -147,10 +147,12 @@ const (
 	verbPrivate    = "private"
 	verbDisconnect = "disconnect"
 	verbOccupancy  = "occupancy"
+	verbLoad       = "load"
 )
 
 // peers asks other gateways, and answers them.
 type peers struct {
+	self      protocol.NodeID
 	broker    *broker.Broker
 	directory *presence.Directory
 	gateway   *gateway.Gateway
