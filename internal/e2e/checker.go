@@ -22,21 +22,23 @@ type Checker struct {
 	acked     map[string]map[string]Entry             // channel → key
 	delivered map[string]map[string][]Entry           // subscriber → channel → in order of arrival
 	present   map[string]map[string]map[string]string // observer → channel → socket → name
-	unproved  map[string]int                          // subscriber → resumes that could not be proved whole
+	refused   map[string]map[string]bool              // channel → key of what was said not to have been sent
+	unstored  map[string]map[string]int               // subscriber → channel and sender → last number
 	wrong     []string
 	counts    Counts
 }
 
 // Counts is how much a Checker has seen.
 type Counts struct {
-	Acked, Delivered, Repeated, Unproved int
+	Acked, Refused, Delivered, Repeated, Unstored, Unproved int
 }
 
 // NewChecker makes one that has seen nothing.
 func NewChecker() *Checker {
 	return &Checker{
 		acked: map[string]map[string]Entry{}, delivered: map[string]map[string][]Entry{},
-		present: map[string]map[string]map[string]string{}, unproved: map[string]int{},
+		present: map[string]map[string]map[string]string{},
+		refused: map[string]map[string]bool{}, unstored: map[string]map[string]int{},
 	}
 }
 
@@ -80,11 +82,37 @@ func (c *Checker) Deliver(subscriber, channel string, e Entry) {
 }
 
 // Unproved records a resume that the server did not prove whole.
-func (c *Checker) Unproved(subscriber string) {
+func (c *Checker) Unproved() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts.Unproved++
-	c.unproved[subscriber]++
+}
+
+// Refused records that a sender was told that its message was not sent: nobody may ever see it.
+func (c *Checker) Refused(channel, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.Refused++
+	if c.refused[channel] == nil {
+		c.refused[channel] = map[string]bool{}
+	}
+	c.refused[channel][key] = true
+}
+
+// Unstored records a message of a channel without history, the number-th of its sender. Some may be missing; none
+// comes twice, and none behind a later one.
+func (c *Checker) Unstored(subscriber, channel, sender string, number int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.Unstored++
+	if c.unstored[subscriber] == nil {
+		c.unstored[subscriber] = map[string]int{}
+	}
+	key := channel + " " + sender
+	if last, some := c.unstored[subscriber][key]; some && number <= last {
+		c.wrong = append(c.wrong, fmt.Sprintf("%s at %s: number %d of %s behind number %d", channel, subscriber, number, sender, last))
+	}
+	c.unstored[subscriber][key] = number
 }
 
 // Full records a presence list: socket → name of who is behind it.
@@ -194,6 +222,9 @@ func (c *Checker) channel(channel string, history []Entry) (problems []string) {
 		if other, known := byKey[e.Key]; known && other != e {
 			complain("%s has %v, which others have as %v: stored twice", who, e, other)
 			return
+		}
+		if c.refused[channel][e.Key] && byKey[e.Key] != e {
+			complain("%s has %v, which its sender was told had not been sent", who, e)
 		}
 		byOffset[e.Offset], byKey[e.Key] = e, e
 	}

@@ -117,6 +117,25 @@ func TestCheckerCatches(t *testing.T) {
 			tell(c, "bert", m...)
 			delete(history, "room")
 		}},
+		{"refused, and there all the same", "had not been sent", func(c *Checker, _ map[string][]Entry, m []Entry) {
+			tell(c, "anna", m...)
+			tell(c, "bert", m...)
+			c.Refused("room", "key5")
+		}},
+		{"unstored swapped", "number 3 of carl behind number 4", func(c *Checker, _ map[string][]Entry, m []Entry) {
+			tell(c, "anna", m...)
+			tell(c, "bert", m...)
+			for _, n := range []int{1, 2, 4, 3} {
+				c.Unstored("anna", "live", "carl", n)
+			}
+		}},
+		{"unstored doubled", "number 2 of carl behind number 2", func(c *Checker, _ map[string][]Entry, m []Entry) {
+			tell(c, "anna", m...)
+			tell(c, "bert", m...)
+			for _, n := range []int{1, 2, 2} {
+				c.Unstored("anna", "live", "carl", n)
+			}
+		}},
 		{"acknowledged as another", "where others have", func(c *Checker, _ map[string][]Entry, m []Entry) {
 			tell(c, "anna", m...)
 			tell(c, "bert", m...)

@@ -30,6 +30,7 @@ func TestCluster(t *testing.T) {
 		{"killed gateway", killedGateway},
 		{"slow reader", slowReader},
 		{"rolling restart", rollingRestart},
+		{"killed brokers", killedBrokers},
 		{"faults", faults},
 		{"brokers down", brokersDown},
 	} {
@@ -92,7 +93,7 @@ func reach(t *testing.T, c *cluster) {
 
 // killedGateway: presence is right within 10 s of a kill -9.
 func killedGateway(t *testing.T, c *cluster) {
-	const channel, members = "room/killed", 200
+	const channel, members = "room/killed", 500
 	check := NewChecker()
 	observer := c.join(t, &peer{name: "observer", check: check, channels: []string{channel}, pin: 1, pinned: true})
 	for i := range members {
@@ -209,7 +210,7 @@ func metrics(ctx context.Context, p *process) (string, error) {
 // ones do: after exactly one second. Nothing is missing.
 func rollingRestart(t *testing.T, c *cluster) {
 	l := c.newLoad(t, "rolling", 3, 3, 6, 100*time.Millisecond)
-	const crowd = 100
+	const crowd = 300
 	var stock []*peer
 	for i := range crowd {
 		p := &peer{name: fmt.Sprint("stock-", i), check: l.check, channels: []string{l.channels[i%3]}, pin: i % nodes, pause: time.Second}
@@ -220,8 +221,11 @@ func rollingRestart(t *testing.T, c *cluster) {
 	if err := await(t.Context(), 60*time.Second, l.converged); err != nil {
 		t.Fatal(err)
 	}
+	l.send()
+	var ends []time.Time
 	for _, g := range c.gateways {
 		begun := time.Now()
+		ends = append(ends, begun)
 		code, err := g.term(60 * time.Second)
 		if err != nil || code != 0 {
 			t.Errorf("%s: exit code %d, %v", g.name, code, err)
@@ -236,14 +240,32 @@ func rollingRestart(t *testing.T, c *cluster) {
 	}
 	l.verify()
 	codes := map[string]int{}
+	spread := make([][10]int, len(ends)) // closes in 250 ms after the signal
 	for _, p := range l.peers {
 		p.mu.Lock()
+		for _, at := range p.closedAt {
+			for i := len(ends) - 1; i >= 0; i-- {
+				if after := at.Sub(ends[i]); after >= 0 {
+					spread[i][min(int(after/(250*time.Millisecond)), 9)]++
+					break
+				}
+			}
+		}
 		for code, n := range p.closes {
 			codes[code] += n
 		}
 		p.mu.Unlock()
 	}
-	t.Logf("close codes: %v", codes)
+	t.Logf("close codes: %v; closes per 250 ms of each gateway's window of 2 s: %v", codes, spread)
+	for i, window := range spread {
+		total, most := 0, 0
+		for _, n := range window {
+			total, most = total+n, max(most, n)
+		}
+		if total > 40 && most > total/2 {
+			t.Errorf("gateway %d: %d of %d closes within 250 ms", i, most, total)
+		}
+	}
 	for _, code := range slices.Sorted(maps.Keys(codes)) {
 		if code != "1012" {
 			t.Errorf("%d connections ended with %s instead of 1012", codes[code], code)
@@ -251,10 +273,43 @@ func rollingRestart(t *testing.T, c *cluster) {
 	}
 }
 
+// killedBrokers: kill -9 of each broker in turn, so that every stream loses its leader under load: publishing stalls for
+// an election and nothing is lost.
+func killedBrokers(t *testing.T, c *cluster) {
+	l := c.newLoad(t, "leaders", 8, 3, 8, 50*time.Millisecond)
+	l.send()
+	pause(t.Context(), time.Second)
+	for _, b := range c.brokers {
+		l.slowest.Store(0)
+		before := l.check.Counts().Acked
+		b.kill()
+		pause(t.Context(), 2*time.Second)
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.settle(t.Context(), 60*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		// A publisher that waits has at most 16 on their way: all answered means that all streams have leaders again.
+		answered := l.check.Counts().Acked
+		if err := await(t.Context(), 30*time.Second, func() error {
+			if l.check.Counts().Acked < answered+300 {
+				return errors.New("too few acknowledgements")
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		t.Logf("kill -9 of %s: %d acknowledged since, the slowest in %s", b.name, l.check.Counts().Acked-before, time.Duration(l.slowest.Load()).Round(time.Millisecond))
+	}
+	l.verify()
+}
+
 // brokersDown: all brokers are gone for 20 s and come back: all is right again within 15 s, without a restart of any
 // gateway.
 func brokersDown(t *testing.T, c *cluster) {
 	l := c.newLoad(t, "down", 3, 3, 3, 200*time.Millisecond)
+	l.send()
 	pause(t.Context(), 3*time.Second)
 	before := l.check.Counts().Acked
 	if before == 0 {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,10 +19,15 @@ type fault struct {
 	a, b   int // gateway or broker; for links gateway and broker
 	lasts  time.Duration
 	before time.Duration // peace before it
+	with   *fault        // at the same time; of a link
 }
 
 func (f fault) String() string {
-	return fmt.Sprintf("after %s: %s %d %d for %s", f.before.Round(time.Millisecond), f.kind, f.a, f.b, f.lasts.Round(time.Millisecond))
+	with := ""
+	if f.with != nil {
+		with = ", with " + f.with.String()
+	}
+	return fmt.Sprintf("after %s: %s %d %d for %s%s", f.before.Round(time.Millisecond), f.kind, f.a, f.b, f.lasts.Round(time.Millisecond), with)
 }
 
 // The kinds, and how long each may last.
@@ -40,21 +47,32 @@ var kinds = []struct {
 	{"cut gateway", time.Second, 8 * time.Second}, // from all brokers
 }
 
+// links is where the kinds of links begin.
+const links = 6
+
 // schedule follows from the seed alone.
 func schedule(seed uint64, n int) (out []fault) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	var deck []int
+	draw := func(kind int) fault {
+		k := kinds[kind]
+		return fault{
+			kind: k.name, a: random.IntN(nodes), b: random.IntN(nodes),
+			lasts:  k.from + time.Duration(random.Int64N(int64(k.to-k.from))),
+			before: 300*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond,
+		}
+	}
 	for range n {
 		if len(deck) == 0 { // each kind once before one comes again
 			deck = random.Perm(len(kinds))
 		}
-		k := kinds[deck[0]]
+		f := draw(deck[0])
+		if random.IntN(3) == 0 && !strings.Contains(f.kind, "link") && f.kind != "cut gateway" {
+			also := draw(links + random.IntN(3))
+			f.with = &also
+		}
 		deck = deck[1:]
-		out = append(out, fault{
-			kind: k.name, a: random.IntN(nodes), b: random.IntN(nodes),
-			lasts:  k.from + time.Duration(random.Int64N(int64(k.to-k.from))),
-			before: 300*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond,
-		})
+		out = append(out, f)
 	}
 	return out
 }
@@ -69,6 +87,11 @@ func TestSchedule(t *testing.T) {
 
 // inflict does what the fault says and undoes it.
 func (c *cluster) inflict(ctx context.Context, f fault) error {
+	if f.with != nil {
+		var group sync.WaitGroup
+		defer group.Wait()
+		group.Go(func() { _ = c.inflict(ctx, *f.with) }) // those of links cannot fail
+	}
 	pause(ctx, f.before)
 	g, b, link := c.gateways[f.a], c.brokers[f.a], c.links[f.a][f.b]
 	end := func(p *process) error {
@@ -157,6 +180,7 @@ func faults(t *testing.T, c *cluster) {
 	}
 	t.Logf("FANFARE_E2E_SEED=%d FANFARE_E2E_DURATION=%s", seed, duration)
 	l := c.newLoad(t, "faults", 4, 6, 8, 150*time.Millisecond)
+	l.send()
 	begun := time.Now()
 	for _, f := range schedule(seed, 10000) {
 		if time.Since(begun) > duration {
@@ -171,4 +195,25 @@ func faults(t *testing.T, c *cluster) {
 		}
 	}
 	l.verify()
+	c.tellRepairs(t)
+}
+
+// tellRepairs logs what the gateways did about losses since they were started.
+func (c *cluster) tellRepairs(t *testing.T) {
+	t.Helper()
+	for _, g := range c.gateways {
+		text, err := metrics(t.Context(), g)
+		if err != nil {
+			t.Error(err)
+		}
+		var lines []string
+		for line := range strings.SplitSeq(text, "\n") {
+			for _, name := range []string{"gaps_", "publications_recovered_", "publish_retries_", "repair_stale_", "resets_", "reconnects_", "dropped_"} {
+				if strings.HasPrefix(line, "fanfare_broker_"+name) && !strings.HasSuffix(line, " 0") {
+					lines = append(lines, strings.TrimPrefix(line, "fanfare_broker_"))
+				}
+			}
+		}
+		t.Logf("%s since its last start: %s", g.name, strings.Join(lines, ", "))
+	}
 }

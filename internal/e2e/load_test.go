@@ -19,6 +19,8 @@ type load struct {
 	check    *Checker
 	channels []string
 	peers    []*peer
+	senders  []*peer
+	each     time.Duration
 
 	stopSending context.CancelFunc
 	sending     sync.WaitGroup
@@ -30,31 +32,37 @@ type load struct {
 	stall       atomic.Int64 // longest time without any acknowledgement
 }
 
-// newLoad starts followers of all channels and publishers, and their traffic.
+// newLoad starts followers of all channels and publishers; send starts the traffic, when everybody is there.
 func (c *cluster) newLoad(t *testing.T, tag string, channels, followers, publishers int, each time.Duration) *load {
 	t.Helper()
-	l := &load{t: t, cluster: c, check: NewChecker()}
+	l := &load{t: t, cluster: c, check: NewChecker(), each: each}
 	for i := range channels {
 		l.channels = append(l.channels, fmt.Sprintf("room/%s-%d", tag, i))
 	}
-	var senders []*peer
 	for i := range followers {
 		l.peers = append(l.peers, &peer{name: fmt.Sprintf("%s-follower-%d", tag, i), check: l.check, channels: l.channels, pin: i % nodes})
 	}
 	for i := range publishers {
 		p := &peer{name: fmt.Sprintf("%s-publisher-%d", tag, i), check: l.check, channels: []string{l.channels[i%channels]}, pin: i % nodes}
-		senders, l.peers = append(senders, p), append(l.peers, p)
+		l.senders, l.peers = append(l.senders, p), append(l.peers, p)
+	}
+	live := "live/" + tag
+	for _, p := range l.peers { // besides, one channel without history
+		p.channels = append(slices.Clone(p.channels), live)
 	}
 	for _, p := range l.peers {
 		c.join(t, p)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	return l
+}
+
+func (l *load) send() {
+	ctx, stop := context.WithCancel(l.t.Context())
 	l.stopSending = stop
 	l.lastAck.Store(time.Now().UnixNano())
-	for _, p := range senders {
-		l.sending.Go(func() { l.publish(ctx, p, each) })
+	for _, p := range l.senders {
+		l.sending.Go(func() { l.publish(ctx, p, l.each) })
 	}
-	return l
 }
 
 // publish sends at a steady pace, some at a time. Each key is sent once: after an unknown outcome nobody knows.
@@ -80,10 +88,15 @@ func (l *load) publish(ctx context.Context, p *peer, each time.Duration) {
 			continue
 		}
 		l.sent.Add(1)
+		channel := p.channels[0]
+		if n%8 == 7 {
+			channel = p.channels[len(p.channels)-1]
+		}
+		begun := time.Now()
+		wait := p.post(channel, fmt.Sprintf("%s/%d", p.name, n), nil)
 		group.Go(func() {
 			defer func() { <-slots }()
-			begun := time.Now()
-			_, err := p.send(p.channels[0], fmt.Sprintf("%s/%d", p.name, n), nil)
+			_, err := wait()
 			switch {
 			case err == nil:
 				raise(&l.slowest, int64(time.Since(begun)))
@@ -192,8 +205,8 @@ func (l *load) verify() {
 	}
 	var refused []string
 	l.refused.Range(func(k, _ any) bool { refused = append(refused, k.(string)); return true })
-	t.Logf("%d sent, %d acknowledged, %d of unknown outcome, %d deliveries, %d connections made again, %d resumes not proved whole; slowest acknowledgement %s, longest time without one %s; errors %q",
-		l.sent.Load(), n.Acked, l.unknown.Load(), n.Delivered, rejoined, n.Unproved,
+	t.Logf("%d sent, %d acknowledged, %d of unknown outcome, %d deliveries, %d connections made again, %d resumes not proved whole, %d messages without history, %d refused; slowest acknowledgement %s, longest time without one %s; errors %q",
+		l.sent.Load(), n.Acked, l.unknown.Load(), n.Delivered, rejoined, n.Unproved, n.Unstored, n.Refused,
 		time.Duration(l.slowest.Load()).Round(time.Millisecond), time.Duration(l.stall.Load()).Round(time.Millisecond), refused)
 	if n.Acked == 0 {
 		t.Error("nothing was acknowledged")

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,7 @@ type peer struct {
 	pending  map[string]chan answer
 	refs     int
 	closes   map[string]int
+	closedAt []time.Time
 	rejoined int
 	quiet    bool // does not come back
 }
@@ -91,6 +93,11 @@ type answer struct {
 	entry Entry
 	err   error
 }
+
+// refusal is an error frame with the message's ref.
+type refusal struct{ code, text string }
+
+func (r refusal) Error() string { return r.code + ": " + r.text }
 
 var (
 	errLost = errors.New("connection lost: outcome unknown")
@@ -229,6 +236,7 @@ func (p *peer) live(conn *websocket.Conn) {
 		if err != nil {
 			p.mu.Lock()
 			p.closes[fmt.Sprint(int(websocket.CloseStatus(err)))]++
+			p.closedAt = append(p.closedAt, time.Now())
 			p.mu.Unlock()
 			break
 		}
@@ -286,6 +294,12 @@ func (p *peer) take(conn *websocket.Conn, f *frame) {
 	case "join":
 		p.joined(f)
 	case "message", "event":
+		if sender, number, ok := strings.Cut(f.entry().Key, "/"); ok && f.Options.Offset == "" && p.check != nil {
+			if n, err := strconv.Atoi(number); err == nil {
+				p.check.Unstored(p.name, channel, sender, n)
+			}
+			return
+		}
 		if f.Options.SocketID != nil || f.Options.Offset == "" {
 			select {
 			case p.private <- f.entry().Key:
@@ -319,7 +333,7 @@ func (p *peer) take(conn *websocket.Conn, f *frame) {
 		_ = json.Unmarshal(f.Payload, &e)
 		switch {
 		case f.Options.Ref != "":
-			p.answer(f.Options.Ref, answer{err: fmt.Errorf("%s: %s", e.Code, e.Message)})
+			p.answer(f.Options.Ref, answer{err: refusal{e.Code, e.Message}})
 		case channel != "": // gap and all else: come again
 			p.write(conn, fields{"action": "leave", "options": fields{"channel": channel}, "payload": nil})
 			p.sendJoin(conn, channel)
@@ -350,7 +364,7 @@ func (p *peer) joined(f *frame) {
 	}
 	p.mu.Unlock()
 	if resumed != nil && !resumed.Resumed && p.check != nil {
-		p.check.Unproved(p.name)
+		p.check.Unproved()
 	}
 }
 
@@ -411,11 +425,16 @@ func (p *peer) answer(ref string, a answer) {
 
 // send publishes and waits for the answer. An error means that the outcome is unknown, or that it was refused.
 func (p *peer) send(channel, key string, options fields) (Entry, error) {
+	return p.post(channel, key, options)()
+}
+
+// post publishes: when it returns the message has its place among the sender's. wait is for the answer.
+func (p *peer) post(channel, key string, options fields) (wait func() (Entry, error)) {
 	p.mu.Lock()
 	conn := p.conn
 	if conn == nil || p.socket[channel] == "" {
 		p.mu.Unlock()
-		return Entry{}, errLost
+		return func() (Entry, error) { return Entry{}, errLost }
 	}
 	p.refs++
 	ref := strconv.Itoa(p.refs)
@@ -427,11 +446,20 @@ func (p *peer) send(channel, key string, options fields) (Entry, error) {
 		o[k] = v
 	}
 	p.write(conn, fields{"action": "message", "options": o, "payload": fields{"key": key}})
+	return func() (Entry, error) { return p.answered(pending, channel, key, len(options) == 0) }
+}
+
+func (p *peer) answered(pending chan answer, channel, key string, public bool) (Entry, error) {
 	select {
 	case a := <-pending:
 		a.entry.Key = key
-		if a.err == nil && p.check != nil && len(options) == 0 && a.entry.Offset > 0 {
+		var r refusal
+		switch {
+		case p.check == nil || !public:
+		case a.err == nil && a.entry.Offset > 0:
 			p.check.Ack(channel, a.entry)
+		case errors.As(a.err, &r) && r.code == "unavailable":
+			p.check.Refused(channel, key)
 		}
 		return a.entry, a.err
 	case <-time.After(15 * time.Second):

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +41,8 @@ func (p *process) start() error {
 		return err
 	}
 	cmd := exec.Command(p.bin, p.args...) //nolint:noctx,gosec // it ends with stop, and must not end with a test's context
-	cmd.Env = append(os.Environ(), p.env...)
+	ours := func(v string) bool { return strings.HasPrefix(v, "FANFARE_") }
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), p.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = tied()
 	// Pdeathsig is about the thread that started the process, which must therefore stay.
