@@ -85,14 +85,15 @@ func (c *conn) drain() {
 	}
 }
 
-// cutBuffers takes up to about n bytes off the front.
+// cutBuffers takes up to n bytes off the front. b is used up: rest is a part of it.
 func cutBuffers(b net.Buffers, n int) (piece, rest net.Buffers) {
 	for i, p := range b {
 		if n -= len(p); n < 0 {
 			cut := len(p) + n
-			piece = append(append(piece, b[:i]...), p[:cut:cut])
-			rest = append(append(rest, p[cut:]), b[i+1:]...)
-			return piece, rest
+			piece = append(append(make(net.Buffers, 0, i+1), b[:i]...), p[:cut:cut])
+			clear(b[:i])
+			b[i] = p[cut:]
+			return piece, b[i:]
 		}
 	}
 	return b, nil

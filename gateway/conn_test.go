@@ -224,3 +224,26 @@ func TestCutFrames(t *testing.T) {
 		}
 	}
 }
+
+func TestCutBuffers(t *testing.T) {
+	whole := "abcdefghijklmnopqrstuvwxyz"
+	for n := 1; n <= len(whole)+1; n++ {
+		out := net.Buffers{[]byte(whole[:3]), []byte(whole[3:4]), nil, []byte(whole[4:20]), []byte(whole[20:])}
+		got := ""
+		for len(out) > 0 {
+			piece, rest := cutBuffers(out, n)
+			size := 0
+			for _, p := range piece {
+				size += len(p)
+				got += string(p)
+			}
+			if size > n {
+				t.Fatalf("%d bytes at once, at most %d", size, n)
+			}
+			out = rest
+		}
+		if got != whole {
+			t.Errorf("n=%d: %s", n, got)
+		}
+	}
+}

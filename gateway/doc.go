@@ -14,7 +14,7 @@
 //
 // # Goroutines
 //
-// One per socket: its reader. Everything else belongs to the Gateway and is waited for by Run: workers (as
+// One per socket: its reader. Everything else belongs to the Gateway and is waited for by Close: workers (as
 // many as frames are being processed), one accept loop per listener, the keep-alive sweep, flushes of large or
 // hot topics, and one drain goroutine per conn while it has a backlog.
 //

@@ -90,6 +90,7 @@ func TestPresenceIsGatheredAndMessagesAreNot(t *testing.T) {
 		time.Sleep(time.Second)
 		began = time.Now()
 		s.pipe(t, "").join("room", "null")
+		synctest.Wait()
 		s.pipe(t, "").join("room", "null")
 		for updates() < 22 {
 			time.Sleep(time.Millisecond)

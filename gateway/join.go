@@ -141,7 +141,7 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 		m.recordJoin()
 	}
 	position, stored := t.position, t.stored && !t.pattern()
-	var list []byte
+	var list [][]byte
 	if wantsPresence {
 		list = t.roster.snapshot()
 		t.roster.unwatched = 0
@@ -187,11 +187,16 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 }
 
 // sendPresenceFull sends the list of members; entries are shared and not copied when they are many.
-func (s *Session) sendPresenceFull(channel protocol.Channel, entries []byte) {
+func (s *Session) sendPresenceFull(channel protocol.Channel, entries [][]byte) {
 	head := protocol.AppendPresenceFullHead(nil, channel)
-	n := len(head) + len(entries) + len(protocol.PresenceFullTail)
-	frame := append(appendTextHeader(make([]byte, 0, 10+len(head)), n), head...)
-	_ = s.conn.writeShared(frame, entries, []byte(protocol.PresenceFullTail))
+	n := len(head) + len(protocol.PresenceFullTail)
+	for _, part := range entries {
+		n += len(part)
+	}
+	parts := make([][]byte, 0, len(entries)+2)
+	parts = append(parts, append(appendTextHeader(make([]byte, 0, 10+len(head)), n), head...))
+	parts = append(append(parts, entries...), []byte(protocol.PresenceFullTail))
+	_ = s.conn.writeShared(parts...)
 }
 
 // comparable tells whether a client's offset may be one of the topic's present sequence.

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -303,27 +305,74 @@ func TestRosterSharesItsBytes(t *testing.T) {
 		r.put(rosterKey{session: protocol.SessionID(fmt.Sprint("s", i))}, fmt.Appendf(nil, `{"socketId":"s%d","extras":{},"permissions":{"dbo_id":0,"row_id":0}}`, i))
 	}
 	first := r.snapshot()
-	want := string(first)
+	want := string(bytes.Join(first, nil))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range 1000 {
-		if &r.snapshot()[0] != &first[0] {
-			t.Fatal("a list of its own")
+		for i, part := range r.snapshot() {
+			if &part[0] != &first[i][0] {
+				t.Fatal("a list of its own")
+			}
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<10 {
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
 		t.Errorf("1000 lists cost %d bytes", grown)
 	}
 	r.put(rosterKey{session: "new"}, []byte(`{"socketId":"new"}`))
 	r.remove(rosterKey{session: "s5"})
 	r.put(rosterKey{session: "s6"}, []byte(`{"socketId":"s6","data":{}}`))
-	second := string(r.snapshot())
-	if string(first) != want {
+	second := string(bytes.Join(r.snapshot(), nil))
+	if string(bytes.Join(first, nil)) != want {
 		t.Error("a list handed out has changed")
 	}
 	var list []struct{ SocketID string }
 	if err := json.Unmarshal([]byte("["+second+"]"), &list); err != nil || len(list) != 20_000 || list[5].SocketID != "s6" || list[19_999].SocketID != "new" {
 		t.Errorf("%d entries, %v", len(list), err)
+	}
+}
+
+// A roster is a map in the order of joining, whatever comes and goes.
+func TestRosterModel(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		r := newRoster()
+		var order []string
+		entries := map[string]string{}
+		for step := range 5000 {
+			name := fmt.Sprint("s", rng.IntN(1500))
+			key := rosterKey{session: protocol.SessionID(name)}
+			was, there := entries[name]
+			if rng.IntN(100) < 30+40*int(seed%2) {
+				if got := string(r.remove(key)); got != was {
+					t.Fatalf("removed %q, want %q", got, was)
+				}
+				if there {
+					delete(entries, name)
+					order = slices.DeleteFunc(order, func(o string) bool { return o == name })
+				}
+			} else {
+				entries[name] = fmt.Sprintf(`"%s.%d"`, name, step)
+				if added := r.put(key, []byte(entries[name])); added == there {
+					t.Fatalf("added %v, was there %v", added, there)
+				}
+				if !there {
+					order = append(order, name)
+				}
+			}
+			if step%97 > 0 {
+				continue
+			}
+			var want []string
+			for _, o := range order {
+				want = append(want, entries[o])
+			}
+			if got := string(bytes.Join(r.snapshot(), nil)); got != strings.Join(want, ",") {
+				t.Fatalf("seed %d step %d: %.200s", seed, step, got)
+			}
+			if r.slots > 2*len(order)+2*chunkEntries+1 {
+				t.Fatalf("%d slots for %d entries", r.slots, len(order))
+			}
+		}
 	}
 }
