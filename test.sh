@@ -81,6 +81,13 @@ run_console() {
   (cd web/console && npm run check && npm test)
 }
 
+run_backend() {
+  with_node
+  say "backend: a generated client, a third-party webhook verifier"
+  packages test/backend
+  (cd test/backend && npm test)
+}
+
 run_conformance() {
   with_node
   say "conformance: Xano's SDKs in Node and in Chromium"
@@ -88,11 +95,11 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go client console conformance; fi
+if [ $# = 0 ]; then set -- go client console backend conformance; fi
 for part in "$@"; do
   case $part in
-    go | client | console | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, client, console or conformance" >&2; exit 2 ;;
+    go | client | console | backend | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, client, console backend or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"
