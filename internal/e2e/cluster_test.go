@@ -45,6 +45,7 @@ func TestCluster(t *testing.T) {
 
 // reach: private messages, targeted events and disconnect find a socket on any gateway.
 func reach(t *testing.T, c *cluster) {
+	t.Helper()
 	const channel = "room/reach"
 	from := c.join(t, &peer{name: "from", channels: []string{channel}, pin: 0, pinned: true})
 	to := c.join(t, &peer{name: "to", channels: []string{channel}, pin: 1, pinned: true, token: token(7, 42)})
@@ -93,6 +94,7 @@ func reach(t *testing.T, c *cluster) {
 
 // killedGateway: presence is right within 10 s of a kill -9.
 func killedGateway(t *testing.T, c *cluster) {
+	t.Helper()
 	const channel, members = "room/killed", 500
 	check := NewChecker()
 	observer := c.join(t, &peer{name: "observer", check: check, channels: []string{channel}, pin: 1, pinned: true})
@@ -128,6 +130,7 @@ func killedGateway(t *testing.T, c *cluster) {
 
 // slowReader: one that does not read is closed, alone.
 func slowReader(t *testing.T, c *cluster) {
+	t.Helper()
 	const channel = "live/slow"
 	var others []*peer
 	for i := range 6 {
@@ -201,7 +204,7 @@ func metrics(ctx context.Context, p *process) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close() //nolint:errcheck // a test
+	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	return string(text), err
 }
@@ -209,6 +212,7 @@ func metrics(ctx context.Context, p *process) (string, error) {
 // rollingRestart: all gateways end in order, one after the other, under load and with clients that come back as stock
 // ones do: after exactly one second. Nothing is missing.
 func rollingRestart(t *testing.T, c *cluster) {
+	t.Helper()
 	l := c.newLoad(t, "rolling", 3, 3, 6, 100*time.Millisecond)
 	const crowd = 300
 	var stock []*peer
@@ -276,6 +280,7 @@ func rollingRestart(t *testing.T, c *cluster) {
 // killedBrokers: kill -9 of each broker in turn, so that every stream loses its leader under load: publishing stalls for
 // an election and nothing is lost.
 func killedBrokers(t *testing.T, c *cluster) {
+	t.Helper()
 	l := c.newLoad(t, "leaders", 8, 3, 8, 50*time.Millisecond)
 	l.send()
 	pause(t.Context(), time.Second)
@@ -308,6 +313,7 @@ func killedBrokers(t *testing.T, c *cluster) {
 // brokersDown: all brokers are gone for 20 s and come back: all is right again within 15 s, without a restart of any
 // gateway.
 func brokersDown(t *testing.T, c *cluster) {
+	t.Helper()
 	l := c.newLoad(t, "down", 3, 3, 3, 200*time.Millisecond)
 	l.send()
 	pause(t.Context(), 3*time.Second)
@@ -355,4 +361,16 @@ func brokersDown(t *testing.T, c *cluster) {
 		t.Errorf("right again only %s after the brokers' start", took)
 	}
 	l.verify()
+	codes := map[string]int{}
+	for _, p := range l.peers {
+		p.mu.Lock()
+		for code, n := range p.closes {
+			codes[code] += n
+		}
+		p.mu.Unlock()
+	}
+	t.Logf("close codes: %v", codes)
+	if codes["1013"] == 0 || len(codes) != 1 { // after 15 s clients are sent away, and nothing else happens to them
+		t.Errorf("close codes %v, want 1013 only", codes)
+	}
 }

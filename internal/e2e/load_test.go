@@ -26,7 +26,7 @@ type load struct {
 	sending     sync.WaitGroup
 	sent        atomic.Int64
 	unknown     atomic.Int64
-	refused     sync.Map // text → true
+	errors      sync.Map // text → true
 	slowest     atomic.Int64
 	lastAck     atomic.Int64 // Unix nanoseconds
 	stall       atomic.Int64 // longest time without any acknowledgement
@@ -97,16 +97,18 @@ func (l *load) publish(ctx context.Context, p *peer, each time.Duration) {
 		group.Go(func() {
 			defer func() { <-slots }()
 			_, err := wait()
-			switch {
-			case err == nil:
+			if err == nil {
 				raise(&l.slowest, int64(time.Since(begun)))
 				now := time.Now().UnixNano()
 				raise(&l.stall, now-l.lastAck.Swap(now))
-			default:
+				return
+			}
+			r, no := errors.AsType[refusal](err)
+			if !no || r.code != "unavailable" {
 				l.unknown.Add(1)
-				if !errors.Is(err, errLost) {
-					l.refused.Store(err.Error(), true)
-				}
+			}
+			if !errors.Is(err, errLost) {
+				l.errors.Store(err.Error(), true)
 			}
 		})
 	}
@@ -203,11 +205,11 @@ func (l *load) verify() {
 		rejoined += p.rejoined - 1
 		p.mu.Unlock()
 	}
-	var refused []string
-	l.refused.Range(func(k, _ any) bool { refused = append(refused, k.(string)); return true })
+	var texts []string
+	l.errors.Range(func(k, _ any) bool { texts = append(texts, k.(string)); return true })
 	t.Logf("%d sent, %d acknowledged, %d of unknown outcome, %d deliveries, %d connections made again, %d resumes not proved whole, %d messages without history, %d refused; slowest acknowledgement %s, longest time without one %s; errors %q",
 		l.sent.Load(), n.Acked, l.unknown.Load(), n.Delivered, rejoined, n.Unproved, n.Unstored, n.Refused,
-		time.Duration(l.slowest.Load()).Round(time.Millisecond), time.Duration(l.stall.Load()).Round(time.Millisecond), refused)
+		time.Duration(l.slowest.Load()).Round(time.Millisecond), time.Duration(l.stall.Load()).Round(time.Millisecond), texts)
 	if n.Acked == 0 {
 		t.Error("nothing was acknowledged")
 	}

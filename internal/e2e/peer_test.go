@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -74,7 +75,7 @@ type peer struct {
 	private  chan string // payloads of private messages and targeted events
 
 	wg     sync.WaitGroup
-	ctx    context.Context //nolint:containedctx // the peer's life
+	ctx    context.Context
 	cancel context.CancelFunc
 
 	mu       sync.Mutex // guards what follows
@@ -442,9 +443,7 @@ func (p *peer) post(channel, key string, options fields) (wait func() (Entry, er
 	p.pending[ref] = pending
 	p.mu.Unlock()
 	o := fields{"channel": channel, "ref": ref}
-	for k, v := range options {
-		o[k] = v
-	}
+	maps.Copy(o, options)
 	p.write(conn, fields{"action": "message", "options": o, "payload": fields{"key": key}})
 	return func() (Entry, error) { return p.answered(pending, channel, key, len(options) == 0) }
 }
@@ -464,17 +463,6 @@ func (p *peer) answered(pending chan answer, channel, key string, public bool) (
 		return a.entry, a.err
 	case <-time.After(15 * time.Second):
 		return Entry{}, errLate
-	}
-}
-
-// leaveQuietly closes the socket and does not come back.
-func (p *peer) leaveQuietly() {
-	p.mu.Lock()
-	p.quiet = true
-	conn := p.conn
-	p.mu.Unlock()
-	if conn != nil {
-		_ = conn.CloseNow()
 	}
 }
 
@@ -510,7 +498,7 @@ func (c *cluster) call(ctx context.Context, at int, method, path string, body, i
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // a test
+	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(p.bin, p.args...) //nolint:noctx,gosec // it ends with stop, and must not end with a test's context
+	cmd := exec.Command(p.bin, p.args...) // it ends with kill or term, and must not end with a test's context
 	ours := func(v string) bool { return strings.HasPrefix(v, "FANFARE_") }
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), p.env...)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -118,7 +118,7 @@ func (p *process) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // a probe
+	defer response.Body.Close()
 	text, _ := io.ReadAll(response.Body)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", p.name, strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "; "))
@@ -182,7 +182,7 @@ func ports(t *testing.T, n int) (addrs []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() //nolint:errcheck // only to hold the port while others are found
+		defer l.Close()
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs

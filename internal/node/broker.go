@@ -30,7 +30,7 @@ func NewBroker(cfg config.Config, o Options) (*Broker, error) {
 		Routes: config.Reveal(cfg.Broker.Routes), DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), LameDuck: cfg.Drain, Logger: o.Logger,
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says that it is about the broker
+		return nil, err
 	}
 	if !cfg.Broker.Sync.Always() {
 		b.log.Warn("broker.sync is weaker than always: a power failure of all nodes may lose acknowledged messages", "sync", cfg.Broker.Sync.String())
@@ -73,7 +73,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		err = errors.Join(err, failed)
 	}
 	b.log.Info("stopped")
-	return err //nolint:wrapcheck // says that it is about the broker
+	return err
 }
 
 // Addr is where gateways connect, empty while it does not run.

@@ -27,7 +27,7 @@ func Migrate(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	defer cancel()
 	embedded, err := broker.NewEmbedded(broker.EmbeddedOptions{DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), Logger: log})
 	if err != nil {
-		return err //nolint:wrapcheck // says that it is about the embedded broker
+		return err
 	}
 	if err := embedded.Start(ctx); err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -59,7 +59,7 @@ func Migrate(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	for _, name := range names {
 		begun := time.Now()
 		if err := broker.CopyStream(ctx, from.Control(), to.Control(), name, cfg.NATS.Replicas); err != nil {
-			return err //nolint:wrapcheck // names the stream
+			return err
 		}
 		log.Info("copied", "stream", name, "duration", time.Since(begun).Round(time.Millisecond))
 	}

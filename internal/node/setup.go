@@ -42,8 +42,10 @@ func Setup(ctx context.Context, cfg config.Config, log *slog.Logger) (failed err
 	if err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
-	rules, err := settings.New(settings.Options{Conn: client.Control(), Replicas: cfg.NATS.Replicas, Logger: log,
-		Limits: policy.Limits{ChannelBytes: cfg.Limits.ChannelBytes, ChannelSegments: cfg.Limits.ChannelSegments}})
+	rules, err := settings.New(settings.Options{
+		Conn: client.Control(), Replicas: cfg.NATS.Replicas, Logger: log,
+		Limits: policy.Limits{ChannelBytes: cfg.Limits.ChannelBytes, ChannelSegments: cfg.Limits.ChannelSegments},
+	})
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
@@ -61,7 +63,7 @@ func Setup(ctx context.Context, cfg config.Config, log *slog.Logger) (failed err
 
 // connect opens the connections to the broker that the configuration names.
 func connect(ctx context.Context, cfg config.Config, embedded *broker.Embedded, name string, log *slog.Logger) (*broker.Client, error) {
-	return broker.Connect(ctx, broker.ConnectOptions{ //nolint:wrapcheck // says that it is about the broker
+	return broker.Connect(ctx, broker.ConnectOptions{
 		URLs: config.Reveal(cfg.NATS.URLs), InProcess: embedded, Creds: cfg.NATS.Creds,
 		TLSCert: cfg.NATS.TLS.Cert, TLSKey: cfg.NATS.TLS.Key, TLSCA: cfg.NATS.TLS.CA, Name: name, Logger: log,
 	})
