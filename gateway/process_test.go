@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/lxzan/gws"
 
-	"fanfare/internal/policy"
 	"fanfare/protocol"
 )
 
@@ -127,25 +125,4 @@ func FuzzProcess(f *testing.F) {
 			}
 		}
 	})
-}
-
-// triggers answers as it is told.
-type triggers struct {
-	payload json.RawMessage
-	err     *protocol.Error
-	joins   int
-	wait    time.Duration
-}
-
-func (t *triggers) Join(context.Context, []policy.Trigger, TriggerInput) *protocol.Error {
-	t.joins++
-	time.Sleep(t.wait)
-	return t.err
-}
-
-func (t *triggers) Message(_ context.Context, _ []policy.Trigger, in TriggerInput) (json.RawMessage, *protocol.Error) {
-	if t.payload == nil {
-		return in.Payload, t.err
-	}
-	return t.payload, t.err
 }
