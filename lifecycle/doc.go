@@ -31,7 +31,7 @@
 //
 // # Goroutines, locks, errors
 //
-// New starts nothing; Run owns two goroutines, the writer and the keeper. The calls of the gateway (Recorder) only
+// New starts nothing; Run owns the writer, the keeper and, on the keeper's gateway, one goroutine for each webhook. The calls of the gateway (Recorder) only
 // append to a bounded queue under one lock and never wait; beyond the bound the queue of that server is given up,
 // counted, and ends in a lost event. Read asks the stream directly and holds no lock.
 package lifecycle

@@ -32,6 +32,10 @@ type Options struct {
 	Keeper func() bool
 	// Alive lists the other gateways that hold a lease.
 	Alive func() []protocol.NodeID
+	// Webhooks lists the addresses that get events, and Deliver calls one; nil = none. An error of Deliver has the same
+	// delivery made again later.
+	Webhooks func() []Webhook
+	Deliver  func(context.Context, Webhook, Delivery) error
 	// Registerer and Logger may be nil.
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -140,6 +144,7 @@ func (l *Log) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { l.keep(ctx) })
+	group.Go(func() { l.deliver(ctx) })
 	l.write(ctx)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
 	defer cancel()

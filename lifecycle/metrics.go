@@ -14,6 +14,8 @@ type metrics struct {
 	retries prometheus.Counter
 	ended   prometheus.Counter
 	queued  prometheus.Collector
+
+	delivered, undelivered prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, queued func() float64) (*metrics, error) {
@@ -28,6 +30,10 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) (*metrics, err
 			Name: "fanfare_lifecycle_retries_total", Help: "Writes of lifecycle events that were tried again."}),
 		ended: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fanfare_lifecycle_gateways_ended_total", Help: "Lost gateways whose members this one ended."}),
+		delivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fanfare_lifecycle_delivered_total", Help: "Lifecycle events accepted by webhooks."}),
+		undelivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fanfare_lifecycle_deliveries_failed_total", Help: "Deliveries of lifecycle events to webhooks that failed and are made again."}),
 		queued: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "fanfare_lifecycle_queued", Help: "Lifecycle events that wait to be stored."}, queued),
 	}
@@ -35,7 +41,7 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) (*metrics, err
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.written, m.lost, m.resyncs, m.retries, m.ended, m.queued} {
+	for _, c := range []prometheus.Collector{m.written, m.lost, m.resyncs, m.retries, m.ended, m.queued, m.delivered, m.undelivered} {
 		if err := reg.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("lifecycle metrics: %w", err))
 		}

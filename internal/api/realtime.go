@@ -15,6 +15,8 @@ type realtimeDoc struct {
 	Hash     string        `json:"hash"`
 	Strict   bool          `json:"strict,omitzero"`
 	Channels []policy.Rule `json:"channels"`
+
+	LifecycleWebhooks []policy.LifecycleWebhook `json:"lifecycle_webhooks,omitempty"`
 }
 
 // settingsOf gives the settings as they are answered: secrets masked, unless they are asked for by name (to move
@@ -24,7 +26,7 @@ func settingsOf(s *policy.Server, secrets bool) realtimeDoc {
 	if !secrets {
 		c = s.Masked()
 	}
-	return realtimeDoc{Enabled: c.Enabled, Hash: c.Hash, Strict: c.Strict, Channels: c.Channels}
+	return realtimeDoc{Enabled: c.Enabled, Hash: c.Hash, Strict: c.Strict, Channels: c.Channels, LifecycleWebhooks: c.LifecycleWebhooks}
 }
 
 func (a *API) getRealtime(req *request) error {
@@ -56,6 +58,7 @@ func (a *API) putRealtime(req *request) error {
 			return badField("id", "is %d, the path says %d", next.ID, s.ID)
 		}
 		policy.Unmask(next.Channels, s)
+		policy.UnmaskWebhooks(next.LifecycleWebhooks, s)
 		*s = next
 		return nil
 	})

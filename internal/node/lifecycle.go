@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"fanfare/gateway"
@@ -27,8 +29,51 @@ func (n *Node) newLifecycle() (*lifecycle.Log, error) {
 			}
 			return out
 		},
+		Webhooks: n.lifecycleWebhooks, Deliver: n.deliverLifecycle,
 		Registerer: n.reg, Logger: n.log,
 	})
+}
+
+func (n *Node) lifecycleWebhooks() []lifecycle.Webhook {
+	var out []lifecycle.Webhook
+	for _, s := range n.settings.Current().Servers() {
+		for i := range s.LifecycleWebhooks {
+			if s.Enabled {
+				out = append(out, lifecycle.Webhook{Server: s.ID, URL: s.LifecycleWebhooks[i].URL})
+			}
+		}
+	}
+	return out
+}
+
+// lifecycleDelivery is the body of a call to a lifecycle webhook.
+type lifecycleDelivery struct {
+	Server protocol.ServerID `json:"server"`
+	// Restart: events before these are no longer kept; what is known is to be forgotten.
+	Restart bool                 `json:"restart,omitempty"`
+	Events  []api.LifecycleEvent `json:"events"`
+}
+
+var errNoWebhook = errors.New("webhook is no longer in the settings")
+
+// deliverLifecycle makes one call, with the secrets as they are now.
+func (n *Node) deliverLifecycle(ctx context.Context, w lifecycle.Webhook, d lifecycle.Delivery) error {
+	server := n.settings.Current().ByID(w.Server)
+	if server == nil {
+		return errNoWebhook
+	}
+	for i := range server.LifecycleWebhooks {
+		hook := &server.LifecycleWebhooks[i]
+		if hook.URL != w.URL {
+			continue
+		}
+		body, err := json.Marshal(lifecycleDelivery{Server: w.Server, Restart: d.Restart, Events: lifecycleEvents(d.Entries)})
+		if err != nil {
+			return fmt.Errorf("lifecycle webhook: %w", err)
+		}
+		return n.caller.Deliver(ctx, hook.URL, hook.Secret, d.ID, body)
+	}
+	return errNoWebhook
 }
 
 // lifecyclePort lets the gateway record.
@@ -61,13 +106,17 @@ func (r lifecycleReader) Read(ctx context.Context, server *policy.Server, after 
 	case err != nil:
 		return api.LifecyclePage{}, err //nolint:wrapcheck // logged as it is
 	}
-	page := api.LifecyclePage{Next: next, Items: make([]api.LifecycleEvent, len(entries))}
+	return api.LifecyclePage{Next: next, Items: lifecycleEvents(entries)}, nil
+}
+
+func lifecycleEvents(entries []lifecycle.Entry) []api.LifecycleEvent {
+	out := make([]api.LifecycleEvent, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		page.Items[i] = api.LifecycleEvent{
+		out[i] = api.LifecycleEvent{
 			Cursor: e.Cursor, Type: api.LifecycleType(e.Type), Time: time.UnixMilli(e.At).UTC(), Channel: e.Channel,
 			Client: e.Client, Reason: string(e.Reason), Repeated: e.Repeated, Gateway: e.Gateway,
 		}
 	}
-	return page, nil
+	return out
 }

@@ -31,6 +31,8 @@ type serverDoc struct {
 	Hash     *string           `json:"hash"`
 	Strict   *bool             `json:"strict"`
 	Channels *[]jsontext.Value `json:"channels"`
+
+	LifecycleWebhooks *[]LifecycleWebhook `json:"lifecycle_webhooks"`
 }
 
 // DecodeServer reads the settings of a server. What the JSON does not name (or names null) keeps its value from
@@ -50,6 +52,9 @@ func DecodeServer(data []byte, base Server) (Server, error) {
 	set(&s.Enabled, doc.Enabled)
 	set(&s.Hash, doc.Hash)
 	set(&s.Strict, doc.Strict)
+	if doc.LifecycleWebhooks != nil {
+		s.LifecycleWebhooks = cloneWebhooks(*doc.LifecycleWebhooks)
+	}
 	if doc.Channels == nil {
 		return s, nil
 	}

@@ -47,6 +47,11 @@ func (s *Server) Masked() Server {
 	for i := range c.Channels {
 		c.Channels[i].mask()
 	}
+	for i := range c.LifecycleWebhooks {
+		for j, secret := range c.LifecycleWebhooks[i].Secret {
+			c.LifecycleWebhooks[i].Secret[j] = mask(secret)
+		}
+	}
 	return c
 }
 
@@ -87,10 +92,27 @@ func Unmask(rules []Rule, stored *Server) {
 	}
 }
 
+// UnmaskWebhooks is Unmask for lifecycle webhooks.
+func UnmaskWebhooks(hooks []LifecycleWebhook, stored *Server) {
+	known := masksOf(stored)
+	for i := range hooks {
+		for j, s := range hooks[i].Secret {
+			if secret, ok := known[s]; ok && strings.HasPrefix(s, maskPrefix) {
+				hooks[i].Secret[j] = secret
+			}
+		}
+	}
+}
+
 func masksOf(s *Server) map[string]string {
 	known := make(map[string]string)
 	if s == nil {
 		return known
+	}
+	for i := range s.LifecycleWebhooks {
+		for _, secret := range s.LifecycleWebhooks[i].Secret {
+			known[mask(secret)] = secret
+		}
 	}
 	for i := range s.Channels {
 		for j := range s.Channels[i].Triggers {

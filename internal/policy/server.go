@@ -18,6 +18,8 @@ type Server struct {
 	// on: every message of an authenticated client goes to authenticated clients only. Off, the sender chooses.
 	Strict   bool   `json:"strict,omitzero"`
 	Channels []Rule `json:"channels"`
+	// LifecycleWebhooks get the record of comings and goings, where that is kept.
+	LifecycleWebhooks []LifecycleWebhook `json:"lifecycle_webhooks,omitempty"`
 
 	// Revision is where these settings stand in their store; 0 = not stored. It is not part of the settings.
 	Revision uint64 `json:"-"`
@@ -116,5 +118,6 @@ func (s *Server) Clone() Server {
 	for i := range s.Channels {
 		c.Channels[i] = s.Channels[i].Clone()
 	}
+	c.LifecycleWebhooks = cloneWebhooks(s.LifecycleWebhooks)
 	return c
 }

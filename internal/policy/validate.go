@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -79,7 +78,7 @@ func (s *Server) Validate(limits Limits) error {
 		}
 		ids[r.ID] = i
 	}
-	return nil
+	return validateWebhooks(s.LifecycleWebhooks)
 }
 
 // Validate checks one rule in its stored form. Errors are *FieldError.
@@ -120,31 +119,15 @@ func (r *Rule) Validate(limits Limits) error {
 }
 
 func (t *Trigger) validate() error {
-	u, err := url.Parse(t.URL)
 	switch {
-	case t.URL == "":
-		return field("url", "is required")
-	case len(t.URL) > maxURL || err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return field("url", "must be an http or https address of at most %d bytes", maxURL)
-	case !t.Actions.Join && !t.Actions.Message:
+	case !t.Actions.Join && !t.Actions.Message && t.URL != "":
 		return field("actions", "must switch on join or message")
 	case t.TimeoutMS < 0 || t.TimeoutMS > maxTimeoutMS:
 		return field("timeout_ms", "must be 0 (default) to %d", maxTimeoutMS)
 	case t.OnFailure != "" && t.OnFailure != FailureBlock && t.OnFailure != FailureAllow:
 		return field("on_failure", "must be block or allow")
-	case len(t.Secret) > maxSecrets:
-		return field("secret", "has %d entries, at most %d are allowed", len(t.Secret), maxSecrets)
 	}
-	for i, s := range t.Secret {
-		if _, err := DecodeSecret(s); err != nil {
-			name := "secret"
-			if len(t.Secret) > 1 {
-				name = fmt.Sprintf("secret[%d]", i)
-			}
-			return field(name, "%v", err)
-		}
-	}
-	return nil
+	return validateTarget(t.URL, t.Secret)
 }
 
 func validHash(h string) bool {
