@@ -3,11 +3,15 @@ import { Menu } from "@base-ui/react/menu";
 import { useCallback, useEffect, useState, type FormEvent } from "react";
 import { ApiError, call, messageOf, session, signIn, signOut, signedOut, workspaces, type Session, type Workspace } from "./api.js";
 import { Connect } from "./connect.js";
+import { Inspector } from "./inspector.js";
+import { LivePage } from "./livepage.js";
 import { Settings } from "./settings.js";
 import { Button, Field, Icon, Mark, Notice, Sheet, tell } from "./ui.js";
 
 const pages = [
   { id: "settings", name: "Settings" },
+  { id: "inspector", name: "Inspector" },
+  { id: "live", name: "Live" },
   { id: "connect", name: "Connect" },
 ] as const;
 type Page = (typeof pages)[number]["id"];
@@ -209,6 +213,8 @@ function Frame({ who, onOut }: { who: Session; onOut: () => void }) {
       <main id="main" tabIndex={-1}>
         {problem && <Notice kind="bad">{problem}</Notice>}
         {server && at.page === "settings" && <Settings key={server.id} server={server} who={who} refresh={refresh} onGone={() => refresh().then((l) => l[0] && go(l[0].id, "settings"))} />}
+        {server && at.page === "inspector" && <Inspector key={server.id + location.hash.split("/").slice(3).join()} server={server} />}
+        {server && at.page === "live" && <LivePage key={server.id} server={server} />}
         {server && at.page === "connect" && <Connect key={server.id} server={server} />}
       </main>
       <AddServer

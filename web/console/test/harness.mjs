@@ -9,8 +9,10 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/
 const pictures = join(import.meta.dirname, "../pictures");
 mkdirSync(pictures, { recursive: true });
 
-export async function start() {
-  const server = await new Server().start();
+export async function start(environment = {}) {
+  const server = new Server();
+  server.environment = environment;
+  await server.start();
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
