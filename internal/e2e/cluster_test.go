@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -128,26 +129,70 @@ func killedGateway(t *testing.T, c *cluster) {
 	}
 }
 
-// slowReader: one that does not read is closed, alone.
+// slowReader: one that does not read, at 2 MB/s, is closed, alone, and the others do not feel it.
 func slowReader(t *testing.T, c *cluster) {
 	t.Helper()
 	const channel = "live/slow"
+	var mu sync.Mutex
+	var latencies []time.Duration
+	heard := func(key string) {
+		sent, _, _ := strings.Cut(key, " ")
+		if n, err := strconv.ParseInt(sent, 10, 64); err == nil {
+			mu.Lock()
+			latencies = append(latencies, time.Since(time.Unix(0, n)))
+			mu.Unlock()
+		}
+	}
+	p99 := func() time.Duration { // since it was asked last
+		mu.Lock()
+		defer mu.Unlock()
+		slices.Sort(latencies)
+		defer func() { latencies = nil }()
+		if len(latencies) == 0 {
+			return time.Hour
+		}
+		return latencies[len(latencies)*99/100].Round(100 * time.Microsecond)
+	}
 	var others []*peer
 	for i := range 6 {
-		others = append(others, c.join(t, &peer{name: fmt.Sprint("reader-", i), channels: []string{channel}, pin: i % nodes, pinned: true}))
+		others = append(others, c.join(t, &peer{name: fmt.Sprint("reader-", i), channels: []string{channel}, pin: i % nodes, pinned: true, heard: heard}))
 	}
-	slow := &peer{name: "slow", channels: []string{channel}, pin: 0, pinned: true, cluster: c}
+	ctx, stop := context.WithTimeout(t.Context(), 60*time.Second)
+	defer stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	padding := strings.Repeat("x", 40<<10)
+	group.Go(func() { // 2 MB/s
+		others[0].mu.Lock()
+		to := others[0].conn
+		others[0].mu.Unlock()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for to != nil {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			others[0].write(to, fields{"action": "message", "options": fields{"channel": channel}, "payload": fields{"key": fmt.Sprint(time.Now().UnixNano(), " ", padding)}})
+		}
+	})
+	pause(ctx, 3*time.Second)
+	before := p99()
+
+	slow := &peer{name: "slow", cluster: c, position: map[string][2]string{}}
 	slow.ctx, slow.cancel = context.WithCancel(t.Context())
 	defer slow.cancel()
 	conn, err := slow.dial(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow() //nolint:errcheck // it is closed by the server
-	slow.position = map[string][2]string{}
-	slow.sendJoin(conn, channel) // and never reads again
-	closed := func() error {
-		text, err := metrics(t.Context(), c.gateways[0])
+	defer conn.CloseNow()        //nolint:errcheck // the server closes it
+	slow.sendJoin(conn, channel) // and it never reads
+	joined := time.Now()
+	if err := await(ctx, 40*time.Second, func() error {
+		text, err := metrics(ctx, c.gateways[0])
 		if err != nil {
 			return err
 		}
@@ -157,34 +202,16 @@ func slowReader(t *testing.T, c *cluster) {
 			}
 		}
 		return errors.New("the slow reader is not closed")
-	}
-	ctx, stop := context.WithTimeout(t.Context(), 40*time.Second)
-	defer stop()
-	var group sync.WaitGroup
-	padding := strings.Repeat("x", 40<<10)
-	group.Go(func() { // about 2 MB/s
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-			others[0].mu.Lock()
-			to := others[0].conn
-			others[0].mu.Unlock()
-			if to == nil {
-				return
-			}
-			others[0].write(to, fields{"action": "message", "options": fields{"channel": channel}, "payload": fields{"key": padding}})
-		}
-	})
-	if err := await(ctx, 40*time.Second, closed); err != nil {
+	}); err != nil {
 		t.Error(err)
 	}
-	stop()
-	group.Wait()
+	took := time.Since(joined)
+	pause(ctx, 2*time.Second)
+	after := p99()
+	t.Logf("closed after %s; 99 %% of the others' messages came within %s before it joined and within %s since", took.Round(time.Millisecond), before, after)
+	if after > before+time.Second {
+		t.Error("the others feel it")
+	}
 	for _, p := range others {
 		p.mu.Lock()
 		if p.rejoined != 1 {
@@ -214,7 +241,7 @@ func metrics(ctx context.Context, p *process) (string, error) {
 func rollingRestart(t *testing.T, c *cluster) {
 	t.Helper()
 	l := c.newLoad(t, "rolling", 3, 3, 6, 100*time.Millisecond)
-	const crowd = 300
+	const crowd = 500
 	var stock []*peer
 	for i := range crowd {
 		p := &peer{name: fmt.Sprint("stock-", i), check: l.check, channels: []string{l.channels[i%3]}, pin: i % nodes, pause: time.Second}

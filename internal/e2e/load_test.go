@@ -93,7 +93,8 @@ func (l *load) publish(ctx context.Context, p *peer, each time.Duration) {
 			channel = p.channels[len(p.channels)-1]
 		}
 		begun := time.Now()
-		wait := p.post(channel, fmt.Sprintf("%s/%d", p.name, n), nil)
+		// A sender is a socket: what a lost one had handed to a gateway that hangs may come after its successor's.
+		wait := p.post(channel, fmt.Sprintf("%s#%d/%d", p.name, p.connection(), n), nil)
 		group.Go(func() {
 			defer func() { <-slots }()
 			_, err := wait()

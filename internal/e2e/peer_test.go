@@ -72,7 +72,8 @@ type peer struct {
 	pause    time.Duration // before it comes back: as stock clients do; 0 = 200 to 800 ms
 	pinned   bool          // goes nowhere else
 	random   *rand.Rand
-	private  chan string // payloads of private messages and targeted events
+	private  chan string      // payloads of private messages and targeted events
+	heard    func(key string) // nil = private gets messages without an offset
 
 	wg     sync.WaitGroup
 	ctx    context.Context
@@ -150,6 +151,13 @@ func (p *peer) self(channel string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.socket[channel]
+}
+
+// connection counts the connections that were made.
+func (p *peer) connection() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rejoined
 }
 
 func (p *peer) run() {
@@ -299,6 +307,10 @@ func (p *peer) take(conn *websocket.Conn, f *frame) {
 			if n, err := strconv.Atoi(number); err == nil {
 				p.check.Unstored(p.name, channel, sender, n)
 			}
+			return
+		}
+		if p.heard != nil {
+			p.heard(f.entry().Key)
 			return
 		}
 		if f.Options.SocketID != nil || f.Options.Offset == "" {
