@@ -178,6 +178,7 @@ func TestHoldKeepsOrderAndItsBound(t *testing.T) {
 		s := bubble(t, o, open("room", 0))
 		c := s.pipe(t, "")
 		c.join("room", "null")
+		synctest.Wait() // the join's own hold is released
 		top := s.topic(t, "room")
 		top.mu.Lock()
 		m := top.members[0]

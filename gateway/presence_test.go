@@ -219,6 +219,7 @@ func TestPresenceAskedForLater(t *testing.T) {
 		}
 		s.pipe(t, "").join("room", "null")
 		a.action("presence_update")
+		synctest.Wait()
 		if n := len(b.seen().entries); n != 4 {
 			t.Errorf("b sees %d", n)
 		}
