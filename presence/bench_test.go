@@ -40,7 +40,12 @@ func embedded(b *testing.B) *Directory {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- d.Run(ctx) }()
-	b.Cleanup(func() { cancel(); <-done })
+	b.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
 	if err := d.Ready(ctx); err != nil {
 		b.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func New(o Options) (*Directory, error) {
 		barriers:   make([]*barrier, o.Shards),
 	}
 	d.posts.signal = make(chan struct{}, 1)
-	d.life, d.end = context.WithCancel(context.Background()) //nolint:gosec // ended by Run
+	d.life, d.end = context.WithCancel(context.Background()) //nolint:forbidigo // New has no caller's context; Run ends it
 	return d, nil
 }
 

@@ -301,7 +301,10 @@ func logger(testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func single(t testing.TB) []string { return []string{natstest.Single(t).URL()} }
+func single(t testing.TB) []string {
+	t.Helper()
+	return []string{natstest.Single(t).URL()}
+}
 
 // stored is what the buckets hold: session by key, read by the leader's list.
 func (n *node) stored() (keys []string) {

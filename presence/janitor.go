@@ -33,7 +33,7 @@ func (d *Directory) runJanitor(ctx context.Context) error {
 				d.o.Logger.Warn("entries of a gateway not removed yet", "gateway", gw, "err", err)
 			}
 		case <-sweep.C:
-			sweep.Reset(d.o.Sweep*3/4 + rand.N(d.o.Sweep/2)) //nolint:gosec // jitter
+			sweep.Reset(d.o.Sweep*3/4 + rand.N(d.o.Sweep/2))
 			if !d.janitor.Load() {
 				continue
 			}

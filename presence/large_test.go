@@ -3,6 +3,7 @@ package presence
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 func TestTwentyThousandMembers(t *testing.T) {
 	const count = 20_000
 	urls := single(t)
-	slow := func(o *Options) { o.Lease, o.Refresh, o.Suspect = 10*time.Second, time.Second, time.Second }
+	slow := func(o *Options) {
+		o.Lease, o.Refresh, o.Suspect, o.Redo = 10*time.Second, time.Second, time.Second, 5*time.Second
+	}
 	a, b, c := start(t, "aa", urls, slow), start(t, "bb", urls, slow), start(t, "cc", urls, slow)
 	topic := room("big/room")
 	early := b.watch(topic)
@@ -78,10 +81,18 @@ func TestTwentyThousandMembers(t *testing.T) {
 	}
 
 	// A regular comparison of a large view finds nothing to tell.
-	redone := testutil.ToFloat64(c.metrics.redo.WithLabelValues(regular))
-	eventually(t, 50*time.Millisecond, func() bool {
-		return testutil.ToFloat64(c.metrics.redo.WithLabelValues(regular)) >= redone+3
-	}, func() string { return "two comparisons" })
+	begun = time.Now()
+	c.posts.add(func(l *loop) {
+		for _, v := range l.order {
+			l.redo(v, regular)
+		}
+	})
+	eventually(t, 50*time.Millisecond, func() (done bool) {
+		_ = c.do(t.Context(), func(l *loop) {
+			done = !slices.ContainsFunc(l.order, func(v *view) bool { return v.proved.Before(begun) })
+		})
+		return done
+	}, func() string { return "both views to be compared" })
 	if n := testutil.ToFloat64(c.metrics.corrected) + float64(late.count(Leave)+late.count(Update)); n != 0 {
 		t.Errorf("%v corrections", n)
 	}

@@ -64,7 +64,7 @@ func (d *Directory) runLease(ctx context.Context) error {
 func (d *Directory) acquire(ctx context.Context, generation uint64) (*lease, error) {
 	l := &lease{gw: gateway(d.o.Node, generation)}
 	for {
-		_, err := d.refresh(ctx, l, d.card(), d.o.Lease)
+		err := d.refresh(ctx, l, d.card(), d.o.Lease)
 		if err == nil || errors.Is(err, errLost) {
 			return l, err
 		}
@@ -106,7 +106,7 @@ func (d *Directory) holdLease(ctx context.Context, l *lease) error {
 		case <-d.checkLease:
 		case <-time.After(next):
 		}
-		_, err := d.refresh(ctx, l, d.card(), d.o.Lease)
+		err := d.refresh(ctx, l, d.card(), d.o.Lease)
 		switch {
 		case err == nil:
 			next = d.o.Refresh
@@ -121,10 +121,10 @@ func (d *Directory) holdLease(ctx context.Context, l *lease) error {
 }
 
 // refresh writes the lease once. errLost says that it is not ours any more.
-func (d *Directory) refresh(ctx context.Context, l *lease, c card, life time.Duration) (uint64, error) {
+func (d *Directory) refresh(ctx context.Context, l *lease, c card, life time.Duration) error {
 	body, err := json.Marshal(c)
 	if err != nil {
-		return 0, fmt.Errorf("lease: %w", err)
+		return fmt.Errorf("lease: %w", err)
 	}
 	for try := 0; ; try++ {
 		m := &nats.Msg{Subject: leasePrefix + l.gw, Data: body, Header: nats.Header{
@@ -138,24 +138,24 @@ func (d *Directory) refresh(ctx context.Context, l *lease, c card, life time.Dur
 			d.leaseSeq.Store(seq)
 			d.validUntil.Store(at.Add(life - life/10).UnixNano())
 			d.metrics.renewals.Inc()
-			return seq, nil
+			return nil
 		}
 		var api *apiError
 		if !errors.As(err, &api) || api.ErrCode != errWrongSequence && api.ErrCode != errWrongSequence2 {
-			return 0, err
+			return err
 		}
 		if try > 0 {
-			return 0, errLost
+			return errLost
 		}
 		// The sequence has moved. Either the lease ran out, or an earlier refresh was stored whose answer was lost.
 		rec, err := d.leaderGet(ctx, leaseStream, leasePrefix+l.gw)
 		switch {
 		case errors.Is(err, errNotFound):
-			return 0, errLost
+			return errLost
 		case err != nil:
-			return 0, err
+			return err
 		case rec.op != opPut || readCard(rec.value).Started != c.Started:
-			return 0, errLost
+			return errLost
 		}
 		l.seq = rec.seq
 	}
@@ -166,7 +166,7 @@ func (d *Directory) refresh(ctx context.Context, l *lease, c card, life time.Dur
 func (d *Directory) giveUp(ctx context.Context, l *lease, grace time.Duration) error {
 	c := d.card()
 	c.Gone = true
-	if _, err := d.refresh(ctx, l, c, grace+d.o.Tombstone); err != nil {
+	if err := d.refresh(ctx, l, c, grace+d.o.Tombstone); err != nil {
 		return fmt.Errorf("give up lease: %w", err)
 	}
 	d.beat(l.gw, c)
@@ -261,7 +261,7 @@ func readCard(b []byte) (c card) {
 // retryRefresh is the jittered pause after a failed refresh.
 func (d *Directory) retryRefresh() time.Duration {
 	p := max(d.o.Refresh/10, 10*time.Millisecond)
-	return p/2 + rand.N(p) //nolint:gosec // jitter
+	return p/2 + rand.N(p)
 }
 
 // request publishes to a stream and waits for its acknowledgement.

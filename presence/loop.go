@@ -14,7 +14,7 @@ import (
 // in it is locked, and nothing in it waits. What has to wait (reads, pings) runs beside it and posts its result.
 type loop struct {
 	d       *Directory
-	ctx     context.Context //nolint:containedctx // of Run, for the goroutines the loop starts
+	aside   func(func(context.Context)) // runs what has to wait in a goroutine of its own, with Run's context
 	subs    []*nats.Subscription
 	beats   chan *nats.Msg
 	leases  chan *nats.Msg
@@ -76,7 +76,7 @@ func (l *loop) close() {
 
 // run is the loop.
 func (l *loop) run(ctx context.Context) error {
-	l.ctx = ctx
+	l.aside = func(f func(context.Context)) { l.d.work.Go(func() { f(ctx) }) }
 	select {
 	case <-l.d.held: // our own lease is the barrier for reading the others'
 	case <-ctx.Done():
@@ -147,7 +147,7 @@ func (l *loop) apply(v *view, r record, snapshot bool) {
 			if p == nil || p.state == peerDead && r.op == opPut {
 				return
 			}
-			e = &entry{key: r.key, peer: p, op: opRemove, shard: uint8(shardOf(topicOf(v, id), l.d.o.Shards))} //nolint:gosec // at most 8
+			e = &entry{key: r.key, peer: p, op: opRemove, shard: uint8(shardOf(topicOf(v, id), l.d.o.Shards))}
 			l.keep(v, e)
 		}
 	}

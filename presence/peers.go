@@ -237,8 +237,8 @@ func (l *loop) suspect(p *peer) {
 	l.d.metrics.suspects.Inc()
 	l.setState(p, peerSuspect)
 	gw := p.gw
-	l.d.work.Go(func() {
-		answered := l.ping(gw)
+	l.aside(func(ctx context.Context) {
+		answered := l.d.ping(ctx, gw)
 		l.d.posts.add(func(l *loop) {
 			p := l.peers[gw]
 			switch {
@@ -255,17 +255,17 @@ func (l *loop) suspect(p *peer) {
 }
 
 // ping asks three times.
-func (l *loop) ping(gw string) bool {
+func (d *Directory) ping(ctx context.Context, gw string) bool {
 	for range 3 {
-		ctx, cancel := context.WithTimeout(l.ctx, l.d.o.PingTimeout)
-		_, err := l.d.o.Conn.RequestWithContext(ctx, pingSubject(gw), nil)
+		limit, cancel := context.WithTimeout(ctx, d.o.PingTimeout)
+		_, err := d.o.Conn.RequestWithContext(limit, pingSubject(gw), nil)
 		if err == nil {
 			cancel()
 			return true
 		}
-		<-ctx.Done() // "no responders" comes at once; a route that flaps deserves the full time
+		<-limit.Done() // "no responders" comes at once; a route that flaps deserves the full time
 		cancel()
-		if l.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return true
 		}
 	}
@@ -279,8 +279,8 @@ func (l *loop) lookUp(p *peer) {
 	}
 	p.looking = true
 	gw := p.gw
-	l.d.work.Go(func() {
-		r, err := l.d.leaderGet(l.ctx, leaseStream, leasePrefix+gw)
+	l.aside(func(ctx context.Context) {
+		r, err := l.d.leaderGet(ctx, leaseStream, leasePrefix+gw)
 		l.d.posts.add(func(l *loop) {
 			p := l.peers[gw]
 			if p == nil {
@@ -311,13 +311,13 @@ func (l *loop) loadLeases() {
 		return
 	}
 	l.loading = true
-	l.d.work.Go(func() {
+	l.aside(func(ctx context.Context) {
 		floor := l.d.leaseSeq.Load()
 		var a answer
-		err := errNotFound
+		var err error
 		for try := time.Now(); ; {
-			a, err = l.d.direct(l.ctx, leaseStream, leasePrefix, directRequest{MultiLast: []string{leasePrefix + "*"}, MaxBytes: multiBytes})
-			if err == nil && a.upTo >= floor || time.Since(try) > readTimeout || wait(l.ctx, l.d.o.Heartbeat/50) != nil {
+			a, err = l.d.direct(ctx, leaseStream, leasePrefix, directRequest{MultiLast: []string{leasePrefix + "*"}, MaxBytes: multiBytes})
+			if err == nil && a.upTo >= floor || time.Since(try) > readTimeout || wait(ctx, l.d.o.Heartbeat/50) != nil {
 				break
 			}
 		}

@@ -9,6 +9,9 @@ import (
 // between two of one view grows beyond Options.Redo.
 const turnsPerSecond = 200
 
+// redoShare keeps the regular comparisons of a view that takes long to read to a twentieth of the time.
+const redoShare = 20
+
 const regular = "regular"
 
 // redo compares a view with the bucket, as soon as there is room.
@@ -41,13 +44,14 @@ func (l *loop) startRedos() {
 		l.redoing++
 		v.tried = time.Now()
 		before := append([]uint64(nil), v.maxSeq...)
-		l.d.work.Go(func() { l.d.compare(l.ctx, v, before) })
+		l.aside(func(ctx context.Context) { l.d.compare(ctx, v, before) })
 	}
 }
 
 // compare reads a view's entries and applies what differs.
 func (d *Directory) compare(ctx context.Context, v *view, before []uint64) {
 	defer d.posts.add(func(l *loop) {
+		v.cost = time.Since(v.tried)
 		l.redoing--
 		v.redoing = false
 		if v.again != "" {
@@ -219,7 +223,7 @@ func (l *loop) takeTurns(now time.Time) {
 			if now.Sub(v.tried) > l.d.o.Patience {
 				l.redo(v, "unproven")
 			}
-		case now.Sub(v.proved) > l.d.o.Redo && now.Sub(v.tried) > l.d.o.Patience:
+		case now.Sub(v.proved) > max(l.d.o.Redo, redoShare*v.cost) && now.Sub(v.tried) > l.d.o.Patience:
 			l.redo(v, regular)
 		}
 	}

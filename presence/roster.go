@@ -83,7 +83,7 @@ func (d *Directory) Put(topic protocol.Topic, session protocol.SessionID, value 
 	}
 	m := r.members[k]
 	if m == nil {
-		m = &own{key: k, shard: uint8(shardOf(topic, d.o.Shards))} //nolint:gosec // at most 8
+		m = &own{key: k, shard: uint8(shardOf(topic, d.o.Shards))}
 		r.members[k] = m
 		r.metrics.members.Set(float64(len(r.members)))
 	}
@@ -314,7 +314,7 @@ func (r *roster) bury(k memberKey, shard int) {
 	if r.members[k] != nil || r.gw == "" || r.closed {
 		return
 	}
-	m := &own{key: k, shard: uint8(shard), want: wantGone, stored: true, version: 1} //nolint:gosec // at most 8
+	m := &own{key: k, shard: uint8(shard), want: wantGone, stored: true, version: 1}
 	r.members[k] = m
 	r.touchLocked(m)
 }

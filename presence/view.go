@@ -32,9 +32,10 @@ type view struct {
 
 	at      int // place in the loop's list
 	redoing bool
-	again   string    // reason for another redo after the one under way
-	proved  time.Time // when the view was last compared with the bucket; zero: not proved
-	tried   time.Time // when it was last attempted
+	again   string        // reason for another redo after the one under way
+	proved  time.Time     // when the view was last compared with the bucket; zero: not proved
+	tried   time.Time     // when it was last attempted
+	cost    time.Duration // how long that took
 }
 
 type memberID struct {

@@ -252,7 +252,7 @@ func (w *writer) fail(id uint64, reason string, now time.Time) {
 		return
 	}
 	p.next = min(max(2*p.next, retryFirst), retryMost)
-	p.until = now.Add(p.next/2 + rand.N(p.next/2)) //nolint:gosec // jitter
+	p.until = now.Add(p.next/2 + rand.N(p.next/2))
 }
 
 // expire gives up waiting for the answers that are overdue.
