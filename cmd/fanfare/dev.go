@@ -87,7 +87,7 @@ func banner(c config.Config, addr string) string {
 	var b strings.Builder
 	line := func(name, text string) { _, _ = fmt.Fprintf(&b, "  %-13s %s\n", name, text) }
 	b.WriteString("Fanfare is running, set up for trying things out.\n\n")
-	line("console", http+host+"/console/   sign in with the admin token below")
+	line("console", http+host+"/console/   sign in with the token below")
 	if c.SettingsFile == "" {
 		line("demo page", http+host+"/")
 		line("socket", ws+host+"/rt/demo   channels room1 and chat/*")

@@ -38,7 +38,7 @@ export function App() {
   }, [look]);
   if (who === undefined) return <div className="wait" role="status" aria-label="Loading" />;
   if (who === null) return <SignIn problem={problem} onDone={setWho} />;
-  return <Frame who={who} onOut={() => setWho(null)} />;
+  return <Frame who={who} />;
 }
 
 function SignIn({ problem, onDone }: { problem: string; onDone: (s: Session) => void }) {
@@ -101,7 +101,7 @@ function useTheme() {
   };
 }
 
-function Frame({ who, onOut }: { who: Session; onOut: () => void }) {
+function Frame({ who }: { who: Session }) {
   const [at, setAt] = useState(place);
   const [servers, setServers] = useState<Workspace[]>();
   const [problem, setProblem] = useState("");
@@ -199,8 +199,12 @@ function Frame({ who, onOut }: { who: Session; onOut: () => void }) {
             aria-label="Sign out"
             title="Sign out"
             onClick={async () => {
-              await signOut().catch(() => undefined);
-              onOut();
+              try {
+                await signOut();
+              } catch (error) {
+                if ((error as ApiError).status !== 401) return void tell("You are still signed in", { bad: true, description: messageOf(error) });
+              }
+              location.reload(); // nothing of what was seen stays in memory
             }}
           >
             <Icon name="out" />

@@ -21,6 +21,9 @@ interface Step {
   after: string;
 }
 
+/** The last change of each server, for as long as the page is open: signing out loads it anew. */
+const steps = new Map<number, Step>();
+
 /** How many sockets a server has; a number that cannot be had is told as such. */
 async function sockets(id: number): Promise<string> {
   try {
@@ -37,7 +40,15 @@ export function Settings({ server, who, refresh, onGone }: Props) {
   const [problem, setProblem] = useState("");
   const [question, setQuestion] = useState<Question>();
   const [editing, setEditing] = useState<{ rule: Rule; etag: string }>();
-  const [last, setLast] = useState<Step>();
+  const [last, keepLast] = useState(() => steps.get(server.id));
+  const setLast = useCallback(
+    (step: Step | undefined) => {
+      if (step) steps.set(server.id, step);
+      else steps.delete(server.id);
+      keepLast(step);
+    },
+    [server.id],
+  );
   const [transfer, setTransfer] = useState(false);
   const [renaming, setRenaming] = useState<string>();
   const [filter, setFilter] = useState("");
@@ -70,7 +81,7 @@ export function Settings({ server, who, refresh, onGone }: Props) {
       if (before.etag === etag) setLast({ what, before: before.data, name: server.name, after: after.etag });
       tell(what);
     },
-    [load, refresh, server.id, server.name],
+    [load, refresh, server.id, server.name, setLast],
   );
   const attempt = async (what: string, act: (headers: Record<string, string>) => Promise<{ etag: string }>) => {
     if (!state) return;
@@ -131,7 +142,7 @@ export function Settings({ server, who, refresh, onGone }: Props) {
           <p>
             <b>{count}</b> will drop at once. Whoever uses the old hash is told to go away, and must get the new one from you.
           </p>
-          <p>Change it in every app, then come back here if something went wrong: the last change can be undone.</p>
+          <p>Change it in every app, and keep this page open meanwhile: if something went wrong, the change can be undone here.</p>
         </>
       ),
       yes: "Rotate the hash",

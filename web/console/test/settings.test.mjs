@@ -185,6 +185,9 @@ test("status and hash: the warning names the sockets that drop", async () => {
   assert.match(next, /^[A-Za-z0-9_-]{27}$/);
   await guest.context().close();
   await page.getByTestId("hash").getByText(next).waitFor();
+  await page.getByRole("link", { name: "Connect" }).click(); // the undo is still there afterwards
+  await page.getByRole("heading", { name: "Connect" }).waitFor();
+  await page.getByRole("link", { name: "Settings" }).click();
   await page.getByRole("button", { name: "Undo: Connection hash rotated" }).click();
   await page.getByTestId("hash").getByText(hash).waitFor();
   await page.getByRole("switch", { name: "Realtime" }).click();
