@@ -16,7 +16,10 @@ import (
 	"fanfare/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A server that is stopped while an atomic batch is under way leaves the flusher of the batch's scratch file behind.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"))
+}
 
 // rig is a gateway's broker over some NATS.
 type rig struct {
