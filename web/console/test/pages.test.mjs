@@ -43,9 +43,13 @@ async function crowd(list) {
     async ({ url, list }) => {
       const { Fanfare } = await import("/client.js");
       globalThis.rooms = [];
+      globalThis.got = [];
       for (const { channel, token, data } of list) {
         const fanfare = new Fanfare({ url, ...(token ? { token } : {}) });
         const room = fanfare.channel(channel, { presence: true });
+        const heard = [];
+        got.push(heard);
+        room.on("message", (frame) => heard.push(frame.payload));
         await room.open();
         if (data) room.setPresence(data);
         rooms.push(room);
@@ -55,6 +59,7 @@ async function crowd(list) {
   );
   return {
     send: (i, payload) => page.evaluate(([i, payload]) => rooms[i].send(payload), [i, payload]),
+    heard: (i) => page.evaluate((i) => got[i], i),
     /** Everybody talks until the page closes. */
     talk: (every) => page.evaluate((every) => void setInterval(() => rooms.forEach((room, i) => room.send({ text: "hello", from: i }).catch(() => undefined)), every), every),
     close: () => page.context().close(),
@@ -104,6 +109,12 @@ test("inspector: history, presence, live frames, sending as a socket, in private
   await page.getByRole("button", { name: "Send", exact: true }).click();
   await page.getByText("Message accepted").first().waitFor();
   await frames(page, "from the console").getByText("anonymous").waitFor();
+  const to = page.getByLabel("To", { exact: true });
+  await to.selectOption(await to.locator("option", { hasText: "Ada" }).getAttribute("value"));
+  await page.getByLabel("JSON").fill('"only for Ada"');
+  await page.getByRole("button", { name: "Send", exact: true }).click();
+  await until(async () => (await people.heard(0)).includes("only for Ada"), "the private message");
+  assert.ok(!(await people.heard(1)).includes("only for Ada"));
   await page.getByLabel("JSON").fill("nonsense");
   await page.getByRole("button", { name: "Send", exact: true }).click();
   await page.getByText("This is not JSON.").waitFor();

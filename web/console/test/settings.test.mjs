@@ -38,8 +38,10 @@ test("sign-in: a wrong token, the right one, a reload, sign-out; the token is in
   await page.getByLabel("Admin token").fill(place.server.adminToken);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Realtime is on" }).waitFor();
+  const began = Date.now();
   await page.reload();
   await page.getByRole("heading", { name: "Realtime is on" }).waitFor();
+  console.log(`first view after ${Date.now() - began} ms`);
   const cookie = (await page.context().cookies()).find((c) => c.name === "fanfare_console");
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, "Strict");
