@@ -262,3 +262,15 @@ func TestRefsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Who sends too much is told so, and not cut off while it still sends.
+func TestTooLargeIsToldToTheEnd(t *testing.T) {
+	s := serve(t, testOptions(), open("room", 0))
+	r := s.socket(t)
+	if _, err := r.Write(masked(opText, large(30<<20))); err != nil {
+		t.Errorf("cut off while sending: %v", err)
+	}
+	if code := r.closed(); code != 1009 {
+		t.Errorf("closed with %d", code)
+	}
+}
