@@ -200,6 +200,10 @@ func (l *load) verify() {
 			t.Errorf("by the history at gateway %d: %v", at, err)
 		}
 	}
+	// Seen in rare long runs with faults of links, and not explained yet: told, so that a run shows it.
+	if err := first(l.check.Disorder()); err != nil {
+		t.Logf("order of channels without history: %v", err)
+	}
 	n, rejoined := l.check.Counts(), 0
 	for _, p := range l.peers {
 		p.mu.Lock()
