@@ -14,6 +14,7 @@ import (
 	"fanfare/gateway"
 	"fanfare/history"
 	"fanfare/internal/api"
+	"fanfare/presence"
 	"fanfare/protocol"
 )
 
@@ -135,6 +136,9 @@ func (b *backend) Channels(ctx context.Context, q api.ChannelsQuery) (api.Channe
 
 func (b *backend) Presence(ctx context.Context, q api.PresenceQuery) (api.PresencePage, error) {
 	page, err := b.presence.Snapshot(ctx, protocol.Topic{Server: q.Server.ID, Channel: q.Channel}, q.Limit, q.After)
+	if errors.Is(err, presence.ErrCursor) {
+		return api.PresencePage{}, api.ErrCursor
+	}
 	if err != nil {
 		return api.PresencePage{}, fmt.Errorf("presence of %s: %w", q.Channel, err)
 	}
