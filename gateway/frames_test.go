@@ -242,7 +242,7 @@ func TestRefsAreBounded(t *testing.T) {
 			return max(len(session.refs.known), len(session.refs.order))
 		}
 		for i := range 10 * maxRefs {
-			session.repeated("room", fmt.Sprint("pending", i), "")
+			session.repeated("room", fmt.Sprint("pending", i), fmt.Sprint("pending", i))
 		}
 		if n := size(); n > 4*maxRefs {
 			t.Errorf("%d pending refs", n)
@@ -254,8 +254,8 @@ func TestRefsAreBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		for i := range 10 * maxRefs {
 			ref := fmt.Sprint("answered", i)
-			session.repeated("room", ref, "")
-			session.refDone("room", ref, protocol.Receipt{ID: ref}, nil)
+			session.repeated("room", ref, ref)
+			session.refDone(ref, protocol.Receipt{ID: ref}, nil)
 		}
 		if n := size(); n > maxRefs+1 {
 			t.Errorf("%d answered refs", n)

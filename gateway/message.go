@@ -58,13 +58,13 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 		cancel()
 		gw.metrics.stage(stageTrigger, time.Since(asked))
 		if rejected != nil {
-			s.settle(channel, ref, protocol.Receipt{}, rejected)
+			s.settle(channel, ref, id, protocol.Receipt{}, rejected)
 			return
 		}
 		// What a back end puts in its place has the same limit, so that nobody receives what nobody could send.
 		if len(out) > gw.opts.Limits.MessageBytes {
 			gw.log.Warn("trigger answered with more than limits.message_bytes", "session", s.id, "bytes", len(out))
-			s.settle(channel, ref, protocol.Receipt{}, protocol.ErrTriggerFailed)
+			s.settle(channel, ref, id, protocol.Receipt{}, protocol.ErrTriggerFailed)
 			return
 		}
 		payload = out
@@ -91,7 +91,7 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 			gw.metrics.stage(stageStore, time.Since(handed))
 		}
 		gw.hub.acknowledged(p, receipt)
-		s.settle(channel, ref, receipt, err)
+		s.settle(channel, ref, id, receipt, err)
 		s.pending.Add(-1)
 		gw.publishing.Add(-1)
 	})
@@ -117,10 +117,10 @@ func (s *Session) private(p *protocol.Publication, rule *policy.Rule, ref string
 		cancel()
 	}
 	if failed != nil {
-		s.settle(p.Channel, ref, protocol.Receipt{}, failed)
+		s.settle(p.Channel, ref, p.ID, protocol.Receipt{}, failed)
 		return
 	}
-	s.settle(p.Channel, ref, protocol.Receipt{ID: p.ID}, nil)
+	s.settle(p.Channel, ref, p.ID, protocol.Receipt{ID: p.ID}, nil)
 }
 
 // peerTimeout bounds a question to another gateway.
@@ -154,10 +154,10 @@ func (g *Gateway) DeliverPrivate(p *protocol.Publication, authenticatedOnly bool
 }
 
 // settle answers a message: an acknowledgement for one with a ref, an error for any that failed.
-func (s *Session) settle(channel protocol.Channel, ref string, receipt protocol.Receipt, err error) {
+func (s *Session) settle(channel protocol.Channel, ref, id string, receipt protocol.Receipt, err error) {
 	times := 1
 	if ref != "" {
-		times = s.refDone(channel, ref, receipt, err)
+		times = s.refDone(id, receipt, err)
 	}
 	for range times {
 		if err != nil {

@@ -12,13 +12,8 @@ import (
 // deduplicated by the broker, because the id is derived from the ref.
 type refs struct {
 	mu    sync.Mutex
-	known map[refKey]*refEntry
-	order []refKey // oldest first
-}
-
-type refKey struct {
-	channel protocol.Channel
-	ref     string
+	known map[string]*refEntry // by the id derived from channel, ref and key
+	order []string             // ids, oldest first
 }
 
 type refEntry struct {
@@ -32,25 +27,25 @@ type refEntry struct {
 const maxRefs = 1024
 
 // repeated tells whether the ref was seen before, and sees to its answer; otherwise it is remembered.
-func (s *Session) repeated(channel protocol.Channel, ref, _ string) bool {
+func (s *Session) repeated(channel protocol.Channel, ref, id string) bool {
 	s.mu.Lock()
 	if s.refs == nil {
-		s.refs = &refs{known: make(map[refKey]*refEntry)}
+		s.refs = &refs{known: make(map[string]*refEntry)}
 	}
 	r := s.refs
 	s.mu.Unlock()
-	key, now := refKey{channel, ref}, time.Now()
+	now := time.Now()
 	r.mu.Lock()
 	r.forgetLocked(now)
-	e := r.known[key]
+	e := r.known[id]
 	switch {
 	case e == nil && len(r.order) >= 4*maxRefs: // as many are unanswered
 		r.mu.Unlock()
 		s.fail(channel, ref, protocol.ErrOverloaded)
 		return true
 	case e == nil:
-		r.known[key] = &refEntry{at: now}
-		r.order = append(r.order, key)
+		r.known[id] = &refEntry{at: now}
+		r.order = append(r.order, id)
 		r.mu.Unlock()
 		return false
 	case !e.done:
@@ -68,24 +63,23 @@ func (s *Session) repeated(channel protocol.Channel, ref, _ string) bool {
 
 // refDone notes the answer of a ref and tells how many frames wait for it. A failed one is forgotten: it may
 // be tried again.
-func (s *Session) refDone(channel protocol.Channel, ref string, receipt protocol.Receipt, err error) int {
+func (s *Session) refDone(id string, receipt protocol.Receipt, err error) int {
 	s.mu.Lock()
 	r := s.refs
 	s.mu.Unlock()
 	if r == nil {
 		return 1
 	}
-	key := refKey{channel, ref}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := r.known[key]
+	e := r.known[id]
 	if e == nil {
 		return 1
 	}
 	times := 1 + e.waiting
 	e.waiting = 0
 	if err != nil {
-		delete(r.known, key)
+		delete(r.known, id)
 		return times
 	}
 	e.done, e.receipt = true, receipt
@@ -94,15 +88,15 @@ func (s *Session) refDone(channel protocol.Channel, ref string, receipt protocol
 
 func (r *refs) forgetLocked(now time.Time) {
 	drop := 0
-	for _, key := range r.order {
-		e := r.known[key]
+	for _, id := range r.order {
+		e := r.known[id]
 		if e != nil && now.Sub(e.at) < protocol.DedupeWindow && len(r.order)-drop <= maxRefs {
 			break
 		}
 		if e != nil && !e.done && now.Sub(e.at) < 2*protocol.PublishDeadline {
 			break // still to be answered
 		}
-		delete(r.known, key)
+		delete(r.known, id)
 		drop++
 	}
 	r.order = r.order[drop:]
