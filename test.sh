@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|client|console|conformance
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|cluster|client|console|conformance
 # Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
 # Node packages through npm ci.
 set -euo pipefail
@@ -43,8 +43,18 @@ run_go() {
   command -v "${CC:-cc}" >/dev/null || apt gcc libc6-dev
   say "go vet"
   go vet ./...
+  # One package at a time: several run clusters of their own, whose failure detectors a starved machine would trip.
+  # Of internal/e2e the short part: the cluster of real processes wants the machine to itself (./test.sh cluster).
   say "go test -race"
-  go test -race ./...
+  go test -race -p 1 $(go list ./... | grep -v /internal/e2e)
+  go test -race -short ./internal/e2e
+}
+
+# run_cluster runs three brokers and three gateways as processes and breaks them: minutes, nothing else beside it.
+run_cluster() {
+  need go "(1.26 or newer)"
+  say "cluster of real processes"
+  go test -v -run TestCluster ./internal/e2e
 }
 
 with_node() {
