@@ -108,8 +108,8 @@ run_conformance() {
 if [ $# = 0 ]; then set -- go client console backend conformance; fi
 for part in "$@"; do
   case $part in
-    go | client | console | backend | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, client, console backend or conformance" >&2; exit 2 ;;
+    go | cluster | client | console | backend | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, cluster, client, console, backend or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"
