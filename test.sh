@@ -72,7 +72,7 @@ with_node() {
 run_client() {
   with_node
   local dir part
-  for dir in web/client web/demo web/console; do
+  for dir in web/client web/demo; do
     if [ ! -f "$dir/package.json" ]; then continue; fi
     say "$dir"
     packages "$dir"
