@@ -76,7 +76,7 @@ func (b *Broker) receive(m *nats.Msg) {
 }
 
 func (b *Broker) receiveUnstored(f *Feed, m *nats.Msg) {
-	origin, err := envelope.Origin(m.Data)
+	origin, number, err := envelope.Origin(m.Data)
 	if err == nil && string(origin) == string(b.o.Node) {
 		b.metrics.receivedOwn.Inc()
 		return // delivered when it was published
@@ -87,6 +87,10 @@ func (b *Broker) receiveUnstored(f *Feed, m *nats.Msg) {
 		return
 	}
 	if f.pattern && !f.topic.Channel.Covers(p.Channel) {
+		return
+	}
+	if number > 0 && f.marks.late(p.Origin, number) {
+		b.metrics.late.Inc()
 		return
 	}
 	b.metrics.receivedUnstored.Inc()

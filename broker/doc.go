@@ -13,8 +13,9 @@
 // Publish hands them to this node's feeds at once, those of patterns that cover the channel too, and then to the
 // other gateways through NATS; what comes back of one's own is skipped by its origin. Alone on an embedded broker
 // nothing is sent. They are delivered at most once, in each sender's order, and need no leader: elections do not
-// touch them. While the connection is lost they wait for at most 3 s; after that Publish answers
-// protocol.ErrUnavailable and delivers nothing.
+// touch them. Each carries its number among those of its gateway; one that comes behind a higher number, from a
+// broker that froze and goes on, is dropped (marks.go). While the connection is lost they wait for at most 3 s;
+// after that Publish answers protocol.ErrUnavailable and delivers nothing.
 //
 // # Publications with history
 //

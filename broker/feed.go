@@ -25,6 +25,7 @@ type Feed struct {
 	pattern bool
 	sink    Sink
 
+	marks  marks       // of unstored publications; the dispatcher's
 	ready  atomic.Bool // Reset was called: publications may pass
 	closed atomic.Bool
 

@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	// The ones of the hot path, looked up once.
-	passed, receivedStored, receivedUnstored, receivedOwn prometheus.Counter
+	passed, receivedStored, receivedUnstored, receivedOwn, late prometheus.Counter
 
 	published  *prometheus.CounterVec
 	ack        prometheus.Histogram
@@ -44,7 +44,7 @@ func newMetrics(b *Broker, r prometheus.Registerer) (*metrics, error) {
 		}),
 		retries:    counter("publish_retries_total", "Stored publications sent again."),
 		inFlight:   gauge("publish_in_flight", "Stored publications under way.", func() float64 { return float64(b.sender.inFlight.Load()) }),
-		received:   vec("received_total", "Publications that came from the broker, by kind (stored, unstored, own, duplicate, unreadable).", "kind"),
+		received:   vec("received_total", "Publications that came from the broker, by kind (stored, unstored, own, duplicate, late: unstored, behind a later one of its gateway, and dropped; unreadable).", "kind"),
 		interests:  gauge("interests", "Topics this gateway listens to.", func() float64 { return float64(b.interest.size()) }),
 		gaps:       vec("gaps_total", "Holes noticed in what the broker sent, by how (link: the next publication, tail: a check).", "found"),
 		repaired:   counter("gaps_repaired_total", "Holes read from the stream."),
@@ -67,6 +67,7 @@ func newMetrics(b *Broker, r prometheus.Registerer) (*metrics, error) {
 	m.receivedStored = m.received.WithLabelValues("stored")
 	m.receivedUnstored = m.received.WithLabelValues("unstored")
 	m.receivedOwn = m.received.WithLabelValues("own")
+	m.late = m.received.WithLabelValues("late")
 	if r == nil {
 		return m, nil
 	}

@@ -79,7 +79,7 @@ func (s *sender) add(p *protocol.Publication) error {
 		own.Origin = s.b.o.Node
 		p = &own
 	}
-	data := envelope.Append(make([]byte, 0, envelope.Size(p)), p)
+	data := envelope.Numbered(p)
 	if int64(len(data)) > s.nc.MaxPayload() && s.nc.MaxPayload() > 0 {
 		return tooLarge(s.nc.MaxPayload())
 	}
@@ -94,6 +94,8 @@ func (s *sender) add(p *protocol.Publication) error {
 		s.release(size)
 		return protocol.ErrUnavailable
 	}
+	s.numbered++
+	envelope.SetNumber(data, s.numbered) // here, where the order is made
 	s.core = append(s.core, m)
 	s.mu.Unlock()
 	s.signal()

@@ -38,11 +38,12 @@ type sender struct {
 	inFlight atomic.Int64 // publications not answered or not sent yet
 	bytes    atomic.Int64
 
-	mu      sync.Mutex // guards what follows
-	stopped bool
-	core    []coreMessage
-	fresh   []*pending
-	kicked  bool
+	mu       sync.Mutex // guards what follows
+	stopped  bool
+	core     []coreMessage
+	numbered uint64 // core messages so far
+	fresh    []*pending
+	kicked   bool
 
 	// owned by run
 	acks   chan *nats.Msg

@@ -25,7 +25,6 @@ type Checker struct {
 	refused   map[string]map[string]bool              // channel → key of what was said not to have been sent
 	unstored  map[string]map[string]int               // subscriber → channel and sender → last number
 	wrong     []string
-	disorder  []string // in channels without history
 	counts    Counts
 }
 
@@ -82,13 +81,6 @@ func (c *Checker) Deliver(subscriber, channel string, e Entry) {
 	c.delivered[subscriber][channel] = append(c.delivered[subscriber][channel], e)
 }
 
-// Disorder is what was wrong in channels without history.
-func (c *Checker) Disorder() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.disorder)
-}
-
 // Unproved records a resume that the server did not prove whole.
 func (c *Checker) Unproved() {
 	c.mu.Lock()
@@ -118,7 +110,7 @@ func (c *Checker) Unstored(subscriber, channel, sender string, number int) {
 	}
 	key := channel + " " + sender
 	if last, some := c.unstored[subscriber][key]; some && number <= last {
-		c.disorder = append(c.disorder, fmt.Sprintf("%s at %s: number %d of %s behind number %d", channel, subscriber, number, sender, last))
+		c.wrong = append(c.wrong, fmt.Sprintf("%s at %s: number %d of %s behind number %d", channel, subscriber, number, sender, last))
 	}
 	c.unstored[subscriber][key] = number
 }

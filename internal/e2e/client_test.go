@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fanfare/broker/natsd"
 	"fanfare/client"
 	"fanfare/internal/config"
 	"fanfare/internal/node"
@@ -33,7 +34,7 @@ func startNode(t *testing.T, listen, data string) (addr string, stop func()) {
 	cfg.Listen, cfg.OpsListen, cfg.DataDir, cfg.Drain = listen, "", data, 50*time.Millisecond
 	cfg.Broker.Sync = config.Sync(time.Second) // many small messages, and no crash of the machine in this test
 	cfg.Limits.FramesPerSecond = 0
-	n, err := node.New(cfg, node.Options{Logger: slog.New(slog.DiscardHandler), Dev: true, Stdout: io.Discard})
+	n, err := node.New(cfg, node.Options{Logger: slog.New(slog.DiscardHandler), Dev: true, Stdout: io.Discard, Embedded: embedded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,4 +371,9 @@ func wantMessages(t *testing.T, ch *client.Channel, texts ...string) {
 			t.Fatalf("message %s, want %q", m.Data, want)
 		}
 	}
+}
+
+// embedded makes the broker of a node that has it inside.
+func embedded(dataDir, sync string, log *slog.Logger) (node.Embedded, error) {
+	return natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dataDir, Sync: sync, Logger: log})
 }

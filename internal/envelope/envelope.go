@@ -10,7 +10,16 @@ import (
 	"fanfare/protocol"
 )
 
-const version = 1
+// The versions that are read. Both are written.
+const (
+	plain    = 1
+	numbered = 2
+)
+
+const (
+	fixed     = 3 // version and kinds
+	numberLen = 8
+)
 
 // Errors of Decode.
 var (
@@ -23,7 +32,19 @@ const maxText = 4096
 
 // Append writes the publication. Offset is not part of it: the stream gives it.
 func Append(dst []byte, p *protocol.Publication) []byte {
-	dst = append(dst, version, byte(p.Kind), byte(p.Audience.Kind))
+	return appendRest(append(dst, plain, byte(p.Kind), byte(p.Audience.Kind)), p)
+}
+
+// Numbered writes the publication with room for a number, which SetNumber puts in.
+func Numbered(p *protocol.Publication) []byte {
+	b := append(make([]byte, 0, Size(p)), numbered, byte(p.Kind), byte(p.Audience.Kind))
+	return appendRest(append(b, make([]byte, numberLen)...), p)
+}
+
+// SetNumber gives an envelope of Numbered its number among those of its origin; the first is 1.
+func SetNumber(b []byte, n uint64) { binary.BigEndian.PutUint64(b[fixed:], n) }
+
+func appendRest(dst []byte, p *protocol.Publication) []byte {
 	dst = binary.AppendUvarint(dst, uint64(p.Server))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.Accepted.UnixNano()))
 	dst = binary.AppendUvarint(dst, uint64((p.TTL+time.Millisecond-1)/time.Millisecond))
@@ -46,7 +67,7 @@ func Append(dst []byte, p *protocol.Publication) []byte {
 
 // Size is about how long Append's result is.
 func Size(p *protocol.Publication) int {
-	return 64 + len(p.Origin) + len(p.Channel) + len(p.ID) + len(p.Sender) + len(p.Audience.RowID) + len(p.Audience.Session) + len(p.Frame)
+	return 72 + len(p.Origin) + len(p.Channel) + len(p.ID) + len(p.Sender) + len(p.Audience.RowID) + len(p.Audience.Session) + len(p.Frame)
 }
 
 // Decode reads the publication. p.Frame shares b, which must not change afterwards.
@@ -80,17 +101,19 @@ func Decode(b []byte, p *protocol.Publication) error {
 	return nil
 }
 
-// Origin gives the gateway that accepted the publication, as a part of b: to skip one's own before decoding.
-func Origin(b []byte) ([]byte, error) {
+// Origin gives the gateway that accepted the publication, as a part of b, and the publication's number among those of
+// that gateway, 0 when it has none: to know before decoding what is not wanted.
+func Origin(b []byte) (origin []byte, number uint64, err error) {
 	h, err := readHead(b)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return b[h.text : h.text+h.lens[0]], nil
+	return b[h.text : h.text+h.lens[0]], h.number, nil
 }
 
 // head is what stands before the texts.
 type head struct {
+	number   uint64
 	server   uint64
 	accepted int64
 	ttl      uint64
@@ -111,10 +134,17 @@ func readHead(b []byte) (h head, err error) {
 	if len(b) < 4 {
 		return h, ErrMalformed
 	}
-	if b[0] != version {
+	i := fixed
+	switch b[0] {
+	case plain:
+	case numbered:
+		if i += numberLen; len(b) < i {
+			return h, ErrMalformed
+		}
+		h.number = binary.BigEndian.Uint64(b[fixed:])
+	default:
 		return h, fmt.Errorf("%w: %d", ErrVersion, b[0])
 	}
-	i := 3
 	number := func() uint64 {
 		n, k := binary.Uvarint(b[i:])
 		if k <= 0 {
