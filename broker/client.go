@@ -30,13 +30,13 @@ const (
 
 // ConnectOptions say which broker and as whom.
 type ConnectOptions struct {
-	URLs      []string  // external broker
-	InProcess *Embedded // or the one in this process
-	Creds     string    // file: a credentials file, or the seed of an nkey alone
-	TLSCert   string    // file
-	TLSKey    string    // file
-	TLSCA     string    // file
-	Name      string    // of the connections, for the broker's monitoring
+	URLs      []string                   // external broker
+	InProcess nats.InProcessConnProvider // or the one in this process
+	Creds     string                     // file: a credentials file, or the seed of an nkey alone
+	TLSCert   string                     // file
+	TLSKey    string                     // file
+	TLSCA     string                     // file
+	Name      string                     // of the connections, for the broker's monitoring
 	Logger    *slog.Logger
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/broker/natsd"
 	"fanfare/history"
 	"fanfare/internal/natstest"
 	"fanfare/protocol"
@@ -23,12 +24,12 @@ func TestDataDirInUse(t *testing.T) {
 	if err := first.Healthy(); err != nil {
 		t.Error(err)
 	}
-	second, err := NewEmbedded(EmbeddedOptions{DataDir: dir})
+	second, err := natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = second.Start(t.Context())
-	if !errors.Is(err, ErrDataDirInUse) || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, natsd.ErrDataDirInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
 	}
 	second.Close()
@@ -44,8 +45,8 @@ func TestDataDirInUse(t *testing.T) {
 }
 
 func TestEmbeddedOptions(t *testing.T) {
-	for _, o := range []EmbeddedOptions{{}, {DataDir: "x", Sync: "sometimes"}, {DataDir: "x", Sync: "-1s"}, {DataDir: "x", Sync: "0s"}} {
-		if _, err := NewEmbedded(o); err == nil {
+	for _, o := range []natsd.EmbeddedOptions{{}, {DataDir: "x", Sync: "sometimes"}, {DataDir: "x", Sync: "-1s"}, {DataDir: "x", Sync: "0s"}} {
+		if _, err := natsd.NewEmbedded(o); err == nil {
 			t.Errorf("%+v is accepted", o)
 		}
 	}
@@ -53,7 +54,7 @@ func TestEmbeddedOptions(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := NewEmbedded(EmbeddedOptions{DataDir: file})
+	e, err := natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestEmbeddedOptions(t *testing.T) {
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	run := func(want int, lost bool, sync string) (epoch string) {
-		e, err := NewEmbedded(EmbeddedOptions{DataDir: dir, Sync: sync})
+		e, err := natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dir, Sync: sync})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,11 +91,11 @@ func TestRestart(t *testing.T) {
 	if second := run(1, false, "always"); second != first {
 		t.Error("the epoch changed")
 	}
-	if err := os.WriteFile(dir+"/"+runningFile, nil, 0o600); err != nil { // as if killed
+	if err := os.WriteFile(dir+"/"+"running", nil, 0o600); err != nil { // as if killed
 		t.Fatal(err)
 	}
 	run(2, false, "")
-	if err := os.WriteFile(dir+"/"+runningFile, nil, 0o600); err != nil {
+	if err := os.WriteFile(dir+"/"+"running", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(3, true, "1s")

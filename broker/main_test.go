@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fanfare/broker/natsd"
 	"fanfare/history"
 	"fanfare/internal/natstest"
 	"fanfare/internal/subject"
@@ -81,9 +82,9 @@ func solo(t testing.TB, change ...any) *rig {
 	return newRig(t, "node0001", ConnectOptions{InProcess: startEmbedded(t, t.TempDir())}, 1, change...)
 }
 
-func startEmbedded(t testing.TB, dir string) *Embedded {
+func startEmbedded(t testing.TB, dir string) *natsd.Embedded {
 	t.Helper()
-	e, err := NewEmbedded(EmbeddedOptions{DataDir: dir})
+	e, err := natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

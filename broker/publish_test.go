@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/broker/natsd"
 	"fanfare/history"
 	"fanfare/internal/natstest"
 	"fanfare/protocol"
@@ -219,7 +220,7 @@ func TestLimits(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	r := solo(t)
 	p := r.publication("room", "1")
-	p.Frame = make([]byte, maxPayload+1)
+	p.Frame = make([]byte, natsd.MaxPayload+1)
 	var answer *protocol.Error
 	if _, err := r.wait(func(done func(protocol.Receipt, error)) { r.Publish(p, true, "", done) }); !errors.As(err, &answer) || answer.Code != protocol.CodeTooLarge {
 		t.Errorf("got %v", err)

@@ -5,21 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"fanfare/broker/natsd"
 	"fanfare/internal/natstest"
 	"fanfare/internal/subject"
 )
 
 // runServer runs a broker until the test or stop ends it.
-func runServer(t *testing.T, o ServerOptions) (s *Server, stop func() error) {
+func runServer(t *testing.T, o natsd.ServerOptions) (s *natsd.Server, stop func() error) {
 	t.Helper()
-	s, err := NewServer(o)
+	s, err := natsd.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,17 +57,17 @@ func freeAddr(t *testing.T) string {
 // TestServerCluster: three nodes find each other and are healthy; one that stops in order moves its leaders first,
 // so that publishing hardly notices; one that comes back is healthy when it has caught up.
 func TestServerCluster(t *testing.T) {
-	var options []ServerOptions
+	var options []natsd.ServerOptions
 	var routes []string
 	for i := range 3 {
-		o := ServerOptions{
+		o := natsd.ServerOptions{
 			Name: fmt.Sprintf("broker-%d", i), Listen: freeAddr(t), ClusterListen: freeAddr(t), ClusterName: "test",
 			DataDir: t.TempDir(), LameDuck: 300 * time.Millisecond,
 		}
 		routes = append(routes, "nats://"+o.ClusterListen)
 		options = append(options, o)
 	}
-	var servers []*Server
+	var servers []*natsd.Server
 	var stops []func() error
 	var urls []string
 	for i := range options {
@@ -81,14 +84,17 @@ func TestServerCluster(t *testing.T) {
 
 	leader := -1
 	shard := subject.Shard(1, "room")
+	js, err := jetstream.New(r.o.Client.Control())
+	if err != nil {
+		t.Fatal(err)
+	}
 	natstest.Eventually(t, "a leader", func() bool {
-		for i, s := range servers {
-			if s.srv.Load().JetStreamIsStreamLeader("$G", subject.Stream(shard)) {
-				leader = i
-				return true
-			}
+		stream, err := js.Stream(t.Context(), subject.Stream(shard))
+		if err != nil || stream.CachedInfo().Cluster == nil {
+			return false
 		}
-		return false
+		leader = slices.IndexFunc(options, func(o natsd.ServerOptions) bool { return o.Name == stream.CachedInfo().Cluster.Leader })
+		return leader >= 0
 	})
 	stopped := make(chan error, 1)
 	go func() { stopped <- stops[leader]() }()
@@ -127,23 +133,23 @@ func TestServerCluster(t *testing.T) {
 // TestServerAlone: without a cluster it is healthy by itself. Its store is not taken for a cluster's.
 func TestServerAlone(t *testing.T) {
 	dir := t.TempDir()
-	s, stop := runServer(t, ServerOptions{Name: "alone", Listen: "127.0.0.1:0", DataDir: dir, Sync: "1s"})
+	s, stop := runServer(t, natsd.ServerOptions{Name: "alone", Listen: "127.0.0.1:0", DataDir: dir, Sync: "1s"})
 	if err := s.Healthy(); err != nil {
 		t.Error(err)
 	}
 	r := newRig(t, "node0001", ConnectOptions{URLs: []string{"nats://" + s.Addr()}}, 1)
 	r.mustPublish("room", "1", true)
-	second, err := NewServer(ServerOptions{Name: "second", Listen: "127.0.0.1:0", DataDir: dir})
+	second, err := natsd.NewServer(natsd.ServerOptions{Name: "second", Listen: "127.0.0.1:0", DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Run(t.Context()); !errors.Is(err, ErrDataDirInUse) {
+	if err := second.Run(t.Context()); !errors.Is(err, natsd.ErrDataDirInUse) {
 		t.Errorf("got %v", err)
 	}
 	if second.Healthy() == nil {
 		t.Error("healthy without running")
 	}
-	taken, err := NewServer(ServerOptions{Name: "third", Listen: s.Addr(), DataDir: t.TempDir()})
+	taken, err := natsd.NewServer(natsd.ServerOptions{Name: "third", Listen: s.Addr(), DataDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,33 +160,33 @@ func TestServerAlone(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	clustered, err := NewServer(ServerOptions{Name: "alone", Listen: "127.0.0.1:0", ClusterListen: "127.0.0.1:0", ClusterName: "c", DataDir: dir})
+	clustered, err := natsd.NewServer(natsd.ServerOptions{Name: "alone", Listen: "127.0.0.1:0", ClusterListen: "127.0.0.1:0", ClusterName: "c", DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := clustered.Run(t.Context()); !errors.Is(err, ErrStandaloneStore) {
+	if err := clustered.Run(t.Context()); !errors.Is(err, natsd.ErrStandaloneStore) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestServerOptions(t *testing.T) {
-	good := ServerOptions{Listen: "127.0.0.1:0", DataDir: "x"}
-	if _, err := NewServer(good); err != nil {
+	good := natsd.ServerOptions{Listen: "127.0.0.1:0", DataDir: "x"}
+	if _, err := natsd.NewServer(good); err != nil {
 		t.Error(err)
 	}
-	for _, change := range []func(*ServerOptions){
-		func(o *ServerOptions) { o.DataDir = "" },
-		func(o *ServerOptions) { o.Listen = "nonsense" },
-		func(o *ServerOptions) { o.ClusterListen = "127.0.0.1:x" },
-		func(o *ServerOptions) { o.Routes = []string{"nats://a:6222"} },
-		func(o *ServerOptions) {
+	for _, change := range []func(*natsd.ServerOptions){
+		func(o *natsd.ServerOptions) { o.DataDir = "" },
+		func(o *natsd.ServerOptions) { o.Listen = "nonsense" },
+		func(o *natsd.ServerOptions) { o.ClusterListen = "127.0.0.1:x" },
+		func(o *natsd.ServerOptions) { o.Routes = []string{"nats://a:6222"} },
+		func(o *natsd.ServerOptions) {
 			o.ClusterListen, o.Routes = "127.0.0.1:0", []string{"nats://user:secret@%zz"}
 		},
-		func(o *ServerOptions) { o.Sync = "sometimes" },
+		func(o *natsd.ServerOptions) { o.Sync = "sometimes" },
 	} {
 		o := good
 		change(&o)
-		_, err := NewServer(o)
+		_, err := natsd.NewServer(o)
 		if err == nil {
 			t.Errorf("%+v is accepted", o)
 			continue

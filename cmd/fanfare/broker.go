@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
+	"fanfare/broker/natsd"
+	"fanfare/internal/config"
 	"fanfare/internal/node"
 )
 
@@ -31,7 +34,14 @@ nats-server with the configuration in deploy/nats: gateways work with it the sam
 				log.Warn("configuration: " + w) //nolint:sloglint // the warning is the message
 			}
 			log.Debug("configuration", "set", cfg.LogString())
-			b, err := node.NewBroker(cfg, node.Options{Logger: log, Version: version, Stdout: p.stdout})
+			srv, err := natsd.NewServer(natsd.ServerOptions{
+				Name: cfg.Broker.Name, Listen: cfg.Broker.Listen, ClusterListen: cfg.Broker.ClusterListen, ClusterName: cfg.Broker.ClusterName,
+				Routes: config.Reveal(cfg.Broker.Routes), DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), LameDuck: cfg.Drain, Logger: log,
+			})
+			if err != nil {
+				return fmt.Errorf("start: %w", err)
+			}
+			b, err := node.NewBroker(cfg, srv, node.Options{Logger: log, Version: version, Stdout: p.stdout})
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
@@ -40,4 +50,9 @@ nats-server with the configuration in deploy/nats: gateways work with it the sam
 	}
 	configFlags(cmd)
 	return cmd
+}
+
+// embedded makes the broker of a node that has it inside.
+func embedded(dataDir, sync string, log *slog.Logger) (node.Embedded, error) {
+	return natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dataDir, Sync: sync, Logger: log})
 }

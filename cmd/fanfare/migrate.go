@@ -26,7 +26,7 @@ stays as it is. The cluster must not have histories yet: run this before any gat
 			if cfg.NATS.Embedded() {
 				return usageError{errors.New("nats.urls is not set: there is no cluster to move to")}
 			}
-			if err := node.Migrate(cmd.Context(), cfg, p.logger(cfg.Log)); err != nil {
+			if err := node.Migrate(cmd.Context(), cfg, embedded, p.logger(cfg.Log)); err != nil {
 				return fmt.Errorf("migrate: %w", err)
 			}
 			return nil

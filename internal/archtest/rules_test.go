@@ -23,12 +23,13 @@ var everything = []string{"*"}
 var rooms = map[string]room{
 	"protocol": {stdlib: true},
 
-	"gateway":   {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
-	"broker":    {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
-	"history":   {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
-	"presence":  {ours: []string{"protocol", "internal/subject"}, never: []string{gws}},
-	"lifecycle": {ours: []string{"protocol"}, never: []string{gws}},
-	"client":    {ours: []string{"protocol"}, never: []string{natsIO}},
+	"gateway":      {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
+	"broker":       {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"broker/natsd": {never: []string{gws}},
+	"history":      {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
+	"presence":     {ours: []string{"protocol", "internal/subject"}, never: []string{gws}},
+	"lifecycle":    {ours: []string{"protocol"}, never: []string{gws}},
+	"client":       {ours: []string{"protocol"}, never: []string{natsIO}},
 
 	"internal/subject":    {ours: []string{"protocol"}, stdlib: true},
 	"internal/envelope":   {ours: []string{"protocol"}, stdlib: true},
@@ -47,6 +48,8 @@ var rooms = map[string]room{
 
 	"internal/node": {ours: everything},
 	"cmd/fanfare":   {ours: everything},
+
+	"deploy/image": {never: []string{natsIO, gws}},
 
 	"internal/backendtest": {},
 	"internal/archtest":    {},
@@ -68,10 +71,10 @@ var banned = map[string][]string{
 	"fmt.Print":               {},
 	"fmt.Printf":              {},
 	"fmt.Println":             {},
-	"os.Exit":                 {"cmd/fanfare/main.go"},
+	"os.Exit":                 {"cmd/fanfare/main.go", "deploy/image/main.go"},
 	"os.Getenv":               {}, // the environment is read once, in main
 	"os.LookupEnv":            {},
-	"os.Environ":              {"cmd/fanfare/main.go"},
+	"os.Environ":              {"cmd/fanfare/main.go", "deploy/image/main.go"},
 	"slog.Default":            {}, // loggers are handed in
 	"slog.SetDefault":         {},
 	"slog.Debug":              {},

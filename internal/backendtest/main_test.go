@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/broker/natsd"
 	"fanfare/client"
 	"fanfare/internal/config"
 	"fanfare/internal/node"
@@ -31,7 +32,7 @@ func startNode(t *testing.T, change func(*config.Config)) (addr string, stop fun
 	if change != nil {
 		change(&cfg)
 	}
-	n, err := node.New(cfg, node.Options{Logger: slog.New(slog.DiscardHandler), Dev: true, Stdout: io.Discard})
+	n, err := node.New(cfg, node.Options{Logger: slog.New(slog.DiscardHandler), Dev: true, Stdout: io.Discard, Embedded: embedded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,4 +104,9 @@ func call(t *testing.T, addr, method, path string, body, into any) int {
 		}
 	}
 	return resp.StatusCode
+}
+
+// embedded makes the broker of a node that has it inside.
+func embedded(dataDir, sync string, log *slog.Logger) (node.Embedded, error) {
+	return natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dataDir, Sync: sync, Logger: log})
 }

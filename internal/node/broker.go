@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"fanfare/broker"
 	"fanfare/internal/config"
 	"fanfare/internal/ops"
 )
@@ -17,21 +16,21 @@ import (
 // Broker is one node of a broker cluster: a NATS server and its operations listener.
 type Broker struct {
 	log    *slog.Logger
-	server *broker.Server
+	server BrokerServer
 	ops    *ops.Server // nil without ops_listen
 }
 
-// NewBroker builds what `fanfare broker` runs and starts nothing.
-func NewBroker(cfg config.Config, o Options) (*Broker, error) {
-	b := &Broker{log: o.Logger}
-	var err error
-	b.server, err = broker.NewServer(broker.ServerOptions{
-		Name: cfg.Broker.Name, Listen: cfg.Broker.Listen, ClusterListen: cfg.Broker.ClusterListen, ClusterName: cfg.Broker.ClusterName,
-		Routes: config.Reveal(cfg.Broker.Routes), DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), LameDuck: cfg.Drain, Logger: o.Logger,
-	})
-	if err != nil {
-		return nil, err
-	}
+// BrokerServer is a NATS server with ports of its own; natsd.Server is one.
+type BrokerServer interface {
+	Run(ctx context.Context) error
+	Healthy() error
+	Addr() string
+	Collector() prometheus.Collector
+}
+
+// NewBroker builds what `fanfare broker` runs around a server and starts nothing.
+func NewBroker(cfg config.Config, srv BrokerServer, o Options) (*Broker, error) {
+	b := &Broker{log: o.Logger, server: srv}
 	if !cfg.Broker.Sync.Always() {
 		b.log.Warn("broker.sync is weaker than always: a power failure of all nodes may lose acknowledged messages", "sync", cfg.Broker.Sync.String())
 	}
@@ -52,6 +51,7 @@ func NewBroker(cfg config.Config, o Options) (*Broker, error) {
 		oo.Notes = append(oo.Notes, ops.Note{Name: "broker.sync", Text: "stored messages are synced to disk every " +
 			cfg.Broker.Sync.String() + ": a power failure of all nodes may lose what was acknowledged since"})
 	}
+	var err error
 	if b.ops, err = ops.New(oo); err != nil {
 		return nil, fmt.Errorf("operations: %w", err)
 	}

@@ -33,7 +33,7 @@ func start(t *testing.T, change func(*config.Config)) *Node {
 	if change != nil {
 		change(&cfg)
 	}
-	n, err := New(cfg, Options{Logger: slog.New(slog.DiscardHandler), Dev: true})
+	n, err := New(cfg, Options{Embedded: embedded, Logger: slog.New(slog.DiscardHandler), Dev: true})
 	if err != nil {
 		t.Fatal(err)
 	}

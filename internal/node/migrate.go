@@ -19,13 +19,13 @@ const migrateTimeout = 6 * time.Hour
 // Migrate copies histories and settings from the store of an embedded broker, which no process may be using, to the
 // cluster that the configuration names, with offsets and epochs: clients resume as if nothing had happened. The
 // source stays as it is. The cluster must not have any of it yet.
-func Migrate(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+func Migrate(ctx context.Context, cfg config.Config, open NewEmbedded, log *slog.Logger) error {
 	if cfg.NATS.Embedded() {
 		return errors.New("nats.urls is not set: there is no cluster to move to")
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
-	embedded, err := broker.NewEmbedded(broker.EmbeddedOptions{DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), Logger: log})
+	embedded, err := open(cfg.DataDir, cfg.Broker.Sync.String(), log)
 	if err != nil {
 		return err
 	}

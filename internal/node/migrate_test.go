@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/broker/natsd"
 	"fanfare/client"
 	"fanfare/internal/config"
 	"fanfare/internal/natstest"
@@ -62,10 +63,10 @@ func TestMigrate(t *testing.T) {
 	cfg := config.Default()
 	cfg.DataDir = dir
 	there(&cfg)
-	if err := Migrate(ctx, cfg, quiet); err != nil {
+	if err := Migrate(ctx, cfg, embedded, quiet); err != nil {
 		t.Fatal(err)
 	}
-	if err := Migrate(ctx, cfg, quiet); err == nil || !strings.Contains(err.Error(), "has that stream already") {
+	if err := Migrate(ctx, cfg, embedded, quiet); err == nil || !strings.Contains(err.Error(), "has that stream already") {
 		t.Errorf("again: %v", err)
 	}
 	n := start(t, there)
@@ -93,4 +94,9 @@ func TestMigrate(t *testing.T) {
 			i++
 		}
 	}
+}
+
+// embedded makes the broker of a node that has it inside.
+func embedded(dataDir, sync string, log *slog.Logger) (Embedded, error) {
+	return natsd.NewEmbedded(natsd.EmbeddedOptions{DataDir: dataDir, Sync: sync, Logger: log})
 }

@@ -44,6 +44,21 @@ type Options struct {
 	Dev     bool // the demo server, page and channels
 	Version string
 	Stdout  io.Writer
+	// Embedded is asked for a broker where the configuration names none.
+	Embedded NewEmbedded
+}
+
+// NewEmbedded makes the broker of a node that stores under dataDir, with sync as in broker.sync, and starts nothing.
+// It is handed in, as natsd.NewEmbedded, so that only the command links the NATS server.
+type NewEmbedded func(dataDir, sync string, log *slog.Logger) (Embedded, error)
+
+// Embedded is a broker inside this process; natsd.Embedded is one.
+type Embedded interface {
+	Start(ctx context.Context) error
+	Close()
+	Healthy() error
+	MayHaveLost() bool
+	InProcessConn() (net.Conn, error)
 }
 
 // Node is one gateway, with its broker when that is embedded.
@@ -58,7 +73,7 @@ type Node struct {
 	verifier *auth.Verifier
 	caller   *trigger.Caller
 	cert     *tlsfile.Pair // nil without TLS
-	embedded *broker.Embedded
+	embedded Embedded      // nil with an external broker
 	client   *broker.Client
 	broker   *broker.Broker
 	history  *history.Store
@@ -120,7 +135,10 @@ func New(cfg config.Config, o Options) (*Node, error) {
 		}
 	}
 	if cfg.NATS.Embedded() {
-		n.embedded, err = broker.NewEmbedded(broker.EmbeddedOptions{DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), Logger: n.log})
+		if o.Embedded == nil {
+			return nil, errors.New("no broker is embedded and nats.urls is empty")
+		}
+		n.embedded, err = o.Embedded(cfg.DataDir, cfg.Broker.Sync.String(), n.log)
 		if err != nil {
 			return nil, fmt.Errorf("embedded broker: %w", err)
 		}

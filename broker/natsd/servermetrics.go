@@ -1,4 +1,4 @@
-package broker
+package natsd
 
 import (
 	"github.com/nats-io/nats-server/v2/server"

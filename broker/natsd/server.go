@@ -1,4 +1,4 @@
-package broker
+package natsd
 
 import (
 	"context"
@@ -81,7 +81,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		ServerName:             s.o.Name,
 		NoSigs:                 true,
 		MaxConn:                maxConns,
-		MaxPayload:             maxPayload,
+		MaxPayload:             MaxPayload,
 		MaxPending:             maxPending,
 		WriteDeadline:          10 * time.Second,
 		PingInterval:           10 * time.Second,

@@ -1,4 +1,4 @@
-package broker
+package natsd
 
 import (
 	"context"
@@ -36,7 +36,7 @@ type EmbeddedOptions struct {
 const (
 	defaultMaxStore = 64 << 30
 	maxMemoryStore  = 64 << 20 // nothing that must be right is kept there
-	maxPayload      = 8 << 20
+	MaxPayload      = 8 << 20
 	maxPending      = 256 << 20
 )
 
@@ -125,7 +125,7 @@ func (e *Embedded) serverOptions() *server.Options {
 		JetStreamMaxStore:      e.o.MaxStore,
 		SyncAlways:             e.always,
 		SyncInterval:           e.every,
-		MaxPayload:             maxPayload,
+		MaxPayload:             MaxPayload,
 		MaxPending:             maxPending,
 		WriteDeadline:          10 * time.Second,
 		DisableJetStreamBanner: true,
