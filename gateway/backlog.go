@@ -73,14 +73,14 @@ func (c *conn) drain() {
 			c.mu.Unlock()
 		}
 		c.mu.Lock()
-		c.queued -= counted
-		if err != nil {
-			c.drains, c.backlog, c.queued, c.unsent = false, nil, 0, 0
+		if err != nil { // queued stays: it says what was lost
+			c.drains, c.backlog, c.unsent = false, nil, 0
 			c.evictLocked(evictTimeout)
 			c.closeLocked()
 			c.mu.Unlock()
 			return
 		}
+		c.queued -= counted
 		c.mu.Unlock()
 	}
 }

@@ -81,7 +81,7 @@ func (t *topic) flush(once bool) {
 		}
 		b := t.batch
 		t.batch, t.spare = t.spare, batch{}
-		number := t.number
+		number, upTo := t.number, t.position.Offset
 		t.number++
 		t.last = now
 		t.targets = append(t.targets[:0], t.members...)
@@ -95,7 +95,10 @@ func (t *topic) flush(once bool) {
 
 		b.reset()
 		t.mu.Lock()
-		t.writing = false
+		t.writing, t.written = false, upTo
+		if t.tap != nil {
+			t.tap.written(number, now, time.Now())
+		}
 		t.quiet.Broadcast()
 		t.spare = b
 		clear(t.targets)
@@ -122,6 +125,20 @@ func (t *topic) flush(once bool) {
 // write sends a batch to its targets: those who joined while it was being gathered get the part behind their
 // joining.
 func (t *topic) write(b *batch, number uint64, targets []*subscription) {
+	gw := t.hub.gw
+	if len(b.buf) <= min(gw.connLimits.backlogBytes, drainPiece) { // conn.write cuts what is larger
+		if w := gw.rings.take(len(targets)); w != nil {
+			sent, err := w.write(b, number, targets)
+			gw.rings.give(w, err != nil)
+			gw.metrics.written(sent, len(targets))
+			if err != nil {
+				gw.log.Error("io_uring failed; it is not used any more", "err", err)
+				gw.rings.on.Store(false)
+			}
+			return
+		}
+	}
+	gw.metrics.written(0, len(targets))
 	if !b.uniform() {
 		for _, m := range targets {
 			b.visible(m, m.from(number), m.send)

@@ -228,6 +228,7 @@ func (h *Hub) sweep(now time.Time) {
 			h.gw.metrics.topics.Dec()
 		}
 		stop := t.closeViewLocked(gone, now)
+		t.closeTapLocked(now)
 		t.mu.Unlock()
 		s.mu.Unlock()
 		if stop != nil {

@@ -138,8 +138,10 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	if !again {
 		t.announceLocked(m, protocol.PresenceJoin)
 		t.addLocked(m)
+		m.joined = now.UnixMilli()
 		m.recordJoin()
 	}
+	m.start = t.position.Offset
 	position, stored := t.position, t.stored && !t.pattern()
 	var list [][]byte
 	if wantsPresence {

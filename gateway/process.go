@@ -55,7 +55,7 @@ func (s *Session) process(m *gws.Message) {
 		s.join(channel, ref, r.Payload)
 	case protocol.ActionLeave:
 		if m := s.find(channel); m != nil && s.detach(m) {
-			m.leave(true)
+			s.noteLeft(m.leave(true), "left")
 		}
 	case protocol.ActionMessage:
 		s.message(started, channel, &r)

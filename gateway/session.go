@@ -36,6 +36,8 @@ type Session struct {
 	ended  bool
 	ending bool // close was called; the first reason counts
 	reason closeReason
+	code   protocol.CloseCode // what it was closed with, by us or by the peer; 0 = without a close frame
+	left   []Membership       // the newest few channels left before the end
 
 	pending atomic.Int32 // publications not answered yet
 	work    sync.Mutex   // held while a frame is processed, so that others can wait for its end
@@ -115,7 +117,7 @@ func (s *Session) close(code protocol.CloseCode, text string, why closeReason) {
 		s.mu.Unlock()
 		return
 	}
-	s.ending, s.reason = true, why
+	s.ending, s.reason, s.code = true, why, code
 	s.mu.Unlock()
 	_ = s.socket.WriteClose(uint16(code), []byte(text))
 }
@@ -125,15 +127,17 @@ func (s *Session) end(err error) {
 	s.mu.Lock()
 	s.ended = true
 	if !s.ending {
-		s.reason = s.reasonOf(err)
+		s.reason, s.code = s.reasonOf(err), closeCodeOf(err)
 	}
 	reason := s.reason
 	subs := s.subs
 	s.subs = nil
 	s.mu.Unlock()
+	past := s.past(len(subs))
 	for _, m := range subs {
-		m.leave(false)
+		past.was(m.leave(false))
 	}
+	s.gw.recent.add(past)
 	s.gw.recordDisconnect(s, reason)
 	s.gw.removed(s, reason)
 }
@@ -165,17 +169,19 @@ func (s *Session) reasonOf(err error) closeReason {
 }
 
 // leave ends a subscription: the member is gone before its presence leave is told. settled: nothing of the
-// channel goes to the socket any more once it returns, so that it may join again.
-func (m *subscription) leave(settled bool) {
+// channel goes to the socket any more once it returns, so that it may join again. It gives the membership as it
+// was; its Joined is zero when there was none.
+func (m *subscription) leave(settled bool) (was Membership) {
 	t := m.topic
 	why := m.leaveReason()
 	t.mu.Lock()
 	if settled {
 		t.settleLocked()
 	}
+	was = m.membershipLocked()
 	if !t.removeLocked(m) {
 		t.mu.Unlock()
-		return
+		return Membership{}
 	}
 	m.recordLeave(why)
 	if t.users--; t.users == 0 {
@@ -184,9 +190,10 @@ func (m *subscription) leave(settled bool) {
 	t.announceLocked(m, protocol.PresenceLeave)
 	if t.batch.empty() || len(t.members) == 0 {
 		t.mu.Unlock()
-		return
+		return was
 	}
 	t.flushLocked(time.Now(), false)
+	return was
 }
 
 // detach takes a subscription out of the session's list; false when it was not there.
@@ -213,7 +220,7 @@ func (s *Session) expel(m *subscription, e *protocol.Error) {
 	if !s.detach(m) {
 		return
 	}
-	m.leave(true)
+	s.noteLeft(m.leave(true), string(e.Code))
 	s.gw.metrics.errors.WithLabelValues(string(e.Code)).Inc()
 	// Behind the answers of a join that is under way.
 	m.send(appendText(nil, func(dst []byte) []byte { return protocol.AppendError(dst, m.topic.key.Channel, "", e) }))

@@ -18,10 +18,14 @@ type subscription struct {
 	// writing to the member; a flush reads them without the lock.
 	beginBatch uint64
 	beginByte  int
-	// presence: the session asked for presence; changed with topic.mu held.
-	presence atomic.Bool
+	// joined is when the member joined, in Unix milliseconds, and start the channel's offset then: what was stored
+	// up to there is not live for it. Guarded by topic.mu.
+	joined int64
+	start  uint64
 	// data is the member's presence data; guarded by topic.mu.
 	data json.RawMessage
+	// presence: the session asked for presence; changed with topic.mu held.
+	presence atomic.Bool
 	// expelled: the session may not be a member any more; guarded by session.mu.
 	expelled bool
 	// hold keeps live frames back while the session is being caught up; nil once it is live.

@@ -35,6 +35,7 @@ type topic struct {
 	held     []*hold // of a pattern's joining subscribers
 	stored   bool
 	position protocol.Position
+	written  uint64        // newest offset that the members had when the last flush ended
 	acked    uint64        // newest offset this node has acknowledged; it may be ahead of position
 	arrived  chan struct{} // closed with the next stored publication; nil while nobody waits for one
 	ring     ring
@@ -55,6 +56,7 @@ type topic struct {
 	// delivered counts publications handed to members.
 	delivered uint64
 	targets   []*subscription // of the running flush
+	tap       *tap            // nil while nobody wants to know where the time goes
 }
 
 func (t *topic) pattern() bool { return t.key.Channel.IsPattern() }
@@ -62,7 +64,7 @@ func (t *topic) pattern() bool { return t.key.Channel.IsPattern() }
 // Reset implements Sink.
 func (t *topic) Reset(pos protocol.Position) {
 	t.mu.Lock()
-	t.position, t.acked = pos, 0
+	t.position, t.written, t.acked = pos, pos.Offset, 0
 	t.ring.reset(pos.Offset)
 	t.mu.Unlock()
 }
@@ -106,6 +108,9 @@ func (t *topic) Deliver(p *protocol.Publication) {
 		}
 	}
 	t.delivered++
+	if t.tap != nil {
+		t.tap.arrived(now, p, t.number)
+	}
 	t.appendLocked(now, p)
 	t.flushLocked(now, true)
 }
@@ -140,6 +145,9 @@ func (t *topic) settleLocked() {
 func (t *topic) noteAcked(offset uint64) {
 	t.mu.Lock()
 	t.acked = max(t.acked, offset)
+	if t.tap != nil {
+		t.tap.stored(time.Now(), offset)
+	}
 	t.mu.Unlock()
 }
 
