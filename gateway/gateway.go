@@ -33,8 +33,6 @@ type Options struct {
 	SocketsPerAddress int // 0 = no limit
 	UpgradesPerSecond int // 0 = no limit
 	AllowedOrigins    []string
-	// IOURing lets flushes use io_uring when the kernel has it.
-	IOURing bool
 
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -70,7 +68,6 @@ type Gateway struct {
 	lifecycle Lifecycle
 
 	hub       *Hub
-	rings     rings
 	workers   workers
 	upgrader  *gws.Upgrader
 	upgrades  *limiter
@@ -119,7 +116,6 @@ func (g *Gateway) Run(ctx context.Context, p Ports) error {
 	g.broker, g.history, g.presence, g.auth, g.triggers, g.peers, g.settings =
 		p.Broker, p.History, p.Presence, p.Authenticator, p.Triggers, p.Peers, p.Settings
 	g.lifecycle = p.Lifecycle
-	g.useRings()
 	if g.begin() {
 		g.ready.Store(true)
 		close(g.started)
@@ -173,19 +169,6 @@ func (g *Gateway) Close() {
 	g.workers.close()
 	g.hub.close()
 	g.drains.Wait()
-	g.rings.close()
-}
-
-// useRings looks whether flushes can use io_uring.
-func (g *Gateway) useRings() {
-	if !g.opts.IOURing {
-		return
-	}
-	if err := g.rings.probe(); err != nil {
-		g.log.Info("io_uring is not available, each socket is written to by itself", "err", err)
-		return
-	}
-	g.metrics.ioURing.Set(1)
 }
 
 // startWait is how long a request that comes while the gateway starts is kept waiting before it is answered 503:
