@@ -23,6 +23,12 @@ dev: ## run a server to try things on
 build: ## make bin/fanfare, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fanfare ./cmd/fanfare
 
+IMAGE   ?= fanfare:dev
+.PHONY: image
+image: ## make bin/fanfare-image.tar, the container image for amd64 and arm64, without Docker
+	go run ./deploy/image -o bin/fanfare-image.tar -tag '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' \
+	  -created "$$(git log -1 --format=%ct)"
+
 .PHONY: fmt
 fmt: ## format the Go code
 	$(TOOL) golangci-lint fmt
