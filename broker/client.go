@@ -33,6 +33,8 @@ type ConnectOptions struct {
 	URLs      []string                   // external broker
 	InProcess nats.InProcessConnProvider // or the one in this process
 	Creds     string                     // file: a credentials file, or the seed of an nkey alone
+	User      string                     // name to sign in with, where there is a password
+	Password  string                     // empty = none, or that in URLs
 	TLSCert   string                     // file
 	TLSKey    string                     // file
 	TLSCA     string                     // file
@@ -147,6 +149,9 @@ func (c *Client) options(o ConnectOptions, i int) ([]nats.Option, error) {
 			return nil, err
 		}
 		opts = append(opts, credentials)
+	}
+	if o.Password != "" {
+		opts = append(opts, nats.UserInfo(o.User, o.Password))
 	}
 	if o.TLSCA != "" {
 		opts = append(opts, nats.RootCAs(o.TLSCA))

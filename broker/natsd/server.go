@@ -37,7 +37,12 @@ type ServerOptions struct {
 	// LameDuck is the window over which a stopping server sends its clients away, after its leaders have moved.
 	// 0 = they are cut together.
 	LameDuck time.Duration
-	Logger   *slog.Logger
+	// Passwords are what gateways may sign in with; none = anybody.
+	Passwords []string
+	// ClusterPasswords are the same for peers; the first is what this one shows.
+	ClusterPasswords []string
+	TLS              TLSFiles // none = plain text
+	Logger           *slog.Logger
 }
 
 // Limits of a server. Each gateway has a handful of connections.
@@ -108,7 +113,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		if len(o.Routes) > 0 {
 			return nil, errors.New("broker: routes to peers without an address for them")
 		}
-		return s, nil
+		return s, s.secure()
 	}
 	s.nso.Cluster.Name = o.ClusterName
 	// Gateways know the nodes from their own configuration; addresses of pods or behind a NAT would be of no use to them.
@@ -123,7 +128,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		}
 		s.nso.Routes = append(s.nso.Routes, u)
 	}
-	return s, nil
+	return s, s.secure()
 }
 
 // splitListen gives host and port as NATS has them: -1 picks a port.
@@ -185,7 +190,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.srv.Store(srv)
 	defer s.srv.Store(nil)
-	s.log.Info("broker is up", "name", s.o.Name, "addr", s.Addr(), "cluster", s.o.ClusterName, "cluster_addr", s.ClusterAddr(), "peers", len(s.o.Routes))
+	s.log.Info("broker is up", "name", s.o.Name, "addr", s.Addr(), "cluster", s.o.ClusterName, "cluster_addr", s.ClusterAddr(), "peers", len(s.o.Routes),
+		slog.Group("access", s.openness()...))
 	ended := make(chan struct{})
 	go func() { srv.WaitForShutdown(); close(ended) }()
 	select {

@@ -19,8 +19,9 @@ func (p *program) brokerCommand() *cobra.Command {
 configuration, and data_dir, drain (the window over which it sends its clients away after its leaders have moved) and
 ops_listen. Every node has a data_dir and a broker.name of its own; broker.routes names its peers.
 
-It has no passwords and no TLS: keep its ports inside a private network. Where that is not enough run stock
-nats-server with the configuration in deploy/nats: gateways work with it the same.`,
+Without broker.passwords, broker.cluster_passwords and broker.tls anybody who reaches its ports can do anything: keep
+them inside a private network then. For identities with separate permissions run stock nats-server with the
+configuration in deploy/nats: gateways work with it the same.`,
 		Example: `  FANFARE_BROKER_NAME=a FANFARE_BROKER_CLUSTER_LISTEN=:6222 \
     FANFARE_BROKER_ROUTES=nats://a:6222,nats://b:6222,nats://c:6222 fanfare broker`,
 		Args: cobra.NoArgs,
@@ -37,6 +38,8 @@ nats-server with the configuration in deploy/nats: gateways work with it the sam
 			srv, err := natsd.NewServer(natsd.ServerOptions{
 				Name: cfg.Broker.Name, Listen: cfg.Broker.Listen, ClusterListen: cfg.Broker.ClusterListen, ClusterName: cfg.Broker.ClusterName,
 				Routes: config.Reveal(cfg.Broker.Routes), DataDir: cfg.DataDir, Sync: cfg.Broker.Sync.String(), LameDuck: cfg.Drain, Logger: log,
+				MaxStore: int64(cfg.Broker.StoreLimit), Passwords: config.RevealAll(cfg.Broker.Passwords), ClusterPasswords: config.RevealAll(cfg.Broker.ClusterPasswords),
+				TLS: natsd.TLSFiles{Cert: cfg.Broker.TLS.Cert, Key: cfg.Broker.TLS.Key, CA: cfg.Broker.TLS.CA, Verify: cfg.Broker.TLS.Verify},
 			})
 			if err != nil {
 				return fmt.Errorf("start: %w", err)

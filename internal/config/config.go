@@ -18,6 +18,7 @@ type Config struct {
 	Auth           Auth
 	TLS            TLS
 	AllowedOrigins []string // "*" or origins such as https://app.example
+	TrustedProxies []string // addresses and networks
 	Drain          time.Duration
 	Limits         Limits
 	Triggers       Triggers
@@ -34,6 +35,8 @@ type Config struct {
 // NATS says which broker a gateway uses.
 type NATS struct {
 	URLs     []Address // empty = embedded
+	User     string
+	Password Secret // unset = none, or those in URLs
 	Creds    string
 	TLS      NATSTLS
 	Replicas int // Load replaces 0 by 1 (embedded) or 3 (external)
@@ -156,6 +159,19 @@ type Broker struct {
 	ClusterListen string
 	Routes        []Address
 	ClusterName   string
+	// Passwords of gateways and peers, several at once for rotation; none = anybody.
+	Passwords        []Secret
+	ClusterPasswords []Secret
+	TLS              BrokerTLS
+	StoreLimit       int // bytes
+}
+
+// BrokerTLS is the TLS of `fanfare broker`, towards gateways and peers.
+type BrokerTLS struct {
+	Cert   string
+	Key    string
+	CA     string
+	Verify bool // gateways must show a certificate too
 }
 
 // Sync is the interval at which stored messages are synced to disk; 0 is before each acknowledgement.
@@ -210,7 +226,8 @@ func Default() Config {
 			UpgradesPerSecond: 2000,
 		},
 		URL:    "http://127.0.0.1:8000",
-		Broker: Broker{Listen: ":4222", ClusterName: "fanfare"},
+		NATS:   NATS{User: "fanfare"},
+		Broker: Broker{Listen: ":4222", ClusterName: "fanfare", StoreLimit: 64 << 30},
 		Log:    Log{Level: "info", Format: "text"},
 	}
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"fanfare/internal/forwarded"
 )
 
 // key is one thing an operator can set.
@@ -43,6 +45,7 @@ func keys(c *Config) []key {
 		{path: "settings_file", value: textValue{&c.SettingsFile, "file", checkFile}, flag: true, unset: "settings live in the broker", doc: "realtime servers and channel rules as a file, re-read when it changes; makes the settings API read-only"},
 		{path: "admin_token", value: secretValue{&c.AdminToken, checkBearer}, unset: "settings API and console sign-in off", doc: "bearer token for settings and console"},
 		{path: "api_keys", value: keysValue{&c.APIKeys}, unset: "server API off", doc: "bearer keys for back ends, several at once for rotation; `key:publish` and `key:read` are limited to that, `key:admin` may change settings too, `key:all` is as without; `@N` behind the scope (`key:read@2`) limits a key to realtime server N"},
+		{path: "trusted_proxies", value: listValue{&c.TrustedProxies, "addresses or networks", forwarded.Check}, unset: "nobody", doc: "load balancers whose `X-Forwarded-For` names the client, for limits per address; for example `10.0.0.0/8`"},
 		{path: "allowed_origins", value: listValue{&c.AllowedOrigins, "origins", checkOrigin}, flag: true, doc: "web origins that may open sockets; `*` = any (sockets carry no cookies)"},
 		{path: "drain", value: durationValue{p: &c.Drain, min: 0, max: time.Hour}, flag: true, doc: "window over which a stopping gateway sends its clients away"},
 		{path: "url", value: textValue{&c.URL, "URL", checkURL("http", "https")}, doc: "where the server is; used by the tools only"},
@@ -60,6 +63,8 @@ func keys(c *Config) []key {
 		{path: "auth.claims.extras", value: textValue{&c.Auth.Claims.Extras, "claim", checkClaim}, doc: "claim that carries what others may see of the user"},
 
 		{path: "nats.urls", value: addressesValue{&c.NATS.URLs, checkURL("nats", "tls", "ws", "wss")}, flag: true, unset: "embedded broker", doc: "external NATS cluster"},
+		{path: "nats.user", value: textValue{&c.NATS.User, "name", nil}, doc: "name to sign in with, where `nats.password` is set"},
+		{path: "nats.password", value: secretValue{&c.NATS.Password, checkNotEmpty}, unset: "none, or that in `nats.urls`", doc: "password for it: one of the brokers' `broker.passwords`"},
 		{path: "nats.creds", value: textValue{&c.NATS.Creds, "file", checkFile}, doc: "credentials file for it"},
 		{path: "nats.tls.ca", value: textValue{&c.NATS.TLS.CA, "file", checkFile}, unset: "the system's", doc: "certificates that sign its certificate (PEM)"},
 		{path: "nats.tls.cert", value: textValue{&c.NATS.TLS.Cert, "file", checkFile}, doc: "client certificate (PEM)"},
@@ -72,6 +77,13 @@ func keys(c *Config) []key {
 		{path: "broker.cluster_listen", value: textValue{&c.Broker.ClusterListen, "address", checkListen}, unset: "no cluster", doc: "`fanfare broker`: address for its peers"},
 		{path: "broker.routes", value: addressesValue{&c.Broker.Routes, checkURL("nats", "nats-route", "tls")}, doc: "`fanfare broker`: its peers"},
 		{path: "broker.cluster_name", value: textValue{&c.Broker.ClusterName, "name", checkBrokerName}, doc: "`fanfare broker`: name of the cluster"},
+		{path: "broker.passwords", value: secretsValue{&c.Broker.Passwords}, unset: "anybody may connect", doc: "`fanfare broker`: what gateways sign in with (`nats.password`), several at once for rotation"},
+		{path: "broker.cluster_passwords", value: secretsValue{&c.Broker.ClusterPasswords}, unset: "any peer may connect", doc: "`fanfare broker`: what its peers sign in with, several at once for rotation; the first is what it shows itself"},
+		{path: "broker.tls.cert", value: textValue{&c.Broker.TLS.Cert, "file", checkFile}, unset: "plain text", doc: "`fanfare broker`: certificate for gateways and peers (PEM); read again at each handshake"},
+		{path: "broker.tls.key", value: textValue{&c.Broker.TLS.Key, "file", checkFile}, doc: "its private key (PEM)"},
+		{path: "broker.tls.ca", value: textValue{&c.Broker.TLS.CA, "file", checkFile}, doc: "certificates that sign those of the peers, which show theirs to each other (PEM)"},
+		{path: "broker.tls.verify", value: boolValue{&c.Broker.TLS.Verify}, doc: "gateways must show a certificate as well (`nats.tls.cert`)"},
+		{path: "broker.store_limit", value: sizeValue{&c.Broker.StoreLimit, 64 * mib, 1 << 50}, doc: "`fanfare broker`: the most it stores; leave a tenth of the disk free"},
 
 		{path: "limits.message_bytes", value: sizeValue{&l.MessageBytes, 64, 8 * mib}, doc: "one frame of a client; at the limit an error frame, beyond 16 times that the socket is closed"},
 		{path: "limits.channel_bytes", value: intValue{&l.ChannelBytes, 1, 1024, ""}, doc: "length of a channel's name; at the limit an error frame"},

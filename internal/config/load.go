@@ -142,6 +142,16 @@ func (c *Config) relations(places map[string]string) Problems {
 	}
 	pair("tls", c.TLS.Cert, c.TLS.Key)
 	pair("nats.tls", c.NATS.TLS.Cert, c.NATS.TLS.Key)
+	pair("broker.tls", c.Broker.TLS.Cert, c.Broker.TLS.Key)
+	switch b := c.Broker; {
+	case b.TLS.Cert == "" && (b.TLS.CA != "" || b.TLS.Verify):
+		report(laterOf(places, "broker.tls.verify", "broker.tls.ca"), "needs broker.tls.cert and broker.tls.key as well")
+	case b.TLS.Cert != "" && b.TLS.CA == "" && (b.TLS.Verify || b.ClusterListen != ""):
+		report("broker.tls.cert", "needs broker.tls.ca as well, to check peers and gateways with")
+	}
+	if c.NATS.Password.IsSet() && c.NATS.Embedded() {
+		report("nats.password", "is for an external broker: set nats.urls as well")
+	}
 	if c.Listen == "" {
 		report("listen", "must not be empty")
 	}

@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 	// The contract's own table, so that a default does not change by accident.
 	table := map[string]string{
 		"listen": ":8000", "ops_listen": "127.0.0.1:8001", "data_dir": "./fanfare-data", "drain": "30s",
-		"allowed_origins": "*", "triggers.allow_private": "false", "lifecycle.retention": "0",
+		"allowed_origins": "*", "trusted_proxies": "", "triggers.allow_private": "false", "lifecycle.retention": "0",
 		"url": "http://127.0.0.1:8000", "broker.sync": "always", "ops_pprof": "false",
 		"auth.claims.dbo_id": "dbo_id", "auth.claims.row_id": "row_id", "auth.claims.extras": "extras",
 		"limits.message_bytes": "64KiB", "limits.channel_bytes": "200", "limits.channel_segments": "16",
@@ -77,7 +77,9 @@ func TestDefaults(t *testing.T) {
 		"nats.urls": "", "nats.creds": "", "nats.tls.ca": "", "nats.tls.cert": "", "nats.tls.key": "", "nats.replicas": "1",
 		"admin_token": "", "api_keys": "", "auth.jwt_secret": "", "auth.jwks_url": "", "auth.jwe_key": "", "auth.issuer": "", "auth.audience": "",
 		"tls.cert": "", "tls.key": "", "settings_file": "", "broker.name": "", "broker.listen": ":4222",
-		"broker.cluster_listen": "", "broker.routes": "", "broker.cluster_name": "fanfare", "log.level": "info", "log.format": "text",
+		"broker.cluster_listen": "", "broker.routes": "", "broker.cluster_name": "fanfare",
+		"broker.passwords": "", "broker.cluster_passwords": "", "broker.tls.cert": "", "broker.tls.key": "", "broker.tls.ca": "",
+		"broker.tls.verify": "false", "broker.store_limit": "64GiB", "nats.user": "fanfare", "nats.password": "", "log.level": "info", "log.format": "text",
 	}
 	for _, k := range keys(&c) {
 		text, listed := table[k.path]
@@ -122,7 +124,7 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	texts := map[string]string{
 		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "data_dir": "data", "drain": "1m30s",
 		"settings_file": "c.pem", "admin_token": "s3cret-admin", "api_keys": "s3cret-a, s3cret-b:read,s3cret-c:publish@2,s3cret-d:admin,s3cret:e:all",
-		"allowed_origins": "https://a.example,https://b.example:8443", "url": "https://rt.example",
+		"trusted_proxies": "10.0.0.0/8,192.0.2.7", "allowed_origins": "https://a.example,https://b.example:8443", "url": "https://rt.example",
 		"tls.cert": "c.pem", "tls.key": "k.pem", "auth.jwt_secret": "s3cret-jwt", "auth.jwks_url": "https://keys.example/jwks",
 		"auth.jwe_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "auth.issuer": "https://id.example", "auth.audience": "chat",
 		"auth.claims.dbo_id": "table", "auth.claims.row_id": "sub",
@@ -130,6 +132,8 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 		"nats.tls.ca": "c.pem", "nats.tls.cert": "c.pem", "nats.tls.key": "k.pem", "nats.replicas": "5",
 		"broker.sync": "2s", "broker.name": "b-0", "broker.listen": ":4223", "broker.cluster_listen": ":6222",
 		"broker.routes": "nats://u:s3cret-r@b-1:6222", "broker.cluster_name": "east",
+		"broker.passwords": "s3cret-p,s3cret-q", "broker.cluster_passwords": "s3cret-o", "broker.tls.cert": "c.pem", "broker.tls.key": "k.pem",
+		"broker.tls.ca": "c.pem", "broker.tls.verify": "true", "broker.store_limit": "9GiB", "nats.user": "gateway", "nats.password": "s3cret-w",
 		"limits.message_bytes": "131072", "limits.channel_bytes": "100", "limits.channel_segments": "8",
 		"limits.channels_per_socket": "64", "limits.json_depth": "64", "limits.frames_per_second": "0", "limits.frames_burst": "7",
 		"limits.backlog_bytes": "1MiB", "limits.write_timeout": "4s", "limits.flush_interval": "0", "limits.handshake_timeout": "3s",
@@ -194,6 +198,9 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	if k := fromFile.APIKeys; len(k) != 5 || k[1].Key.Reveal() != "s3cret-b" || k[1].Scope != ScopeRead ||
 		k[2].Scope != ScopePublish || k[2].Server != 2 || k[3].Scope != ScopeAdmin || k[4].Scope != ScopeAll || k[4].Key.Reveal() != "s3cret:e" {
 		t.Errorf("keys %d", len(k))
+	}
+	if got := RevealAll(fromFile.Broker.Passwords); len(got) != 2 || got[1] != "s3cret-q" {
+		t.Errorf("passwords %d", len(got))
 	}
 	if fromFile.Broker.Sync.Always() || fromFile.Broker.Sync.Interval() != 2*time.Second {
 		t.Errorf("sync %v", fromFile.Broker.Sync)
@@ -265,6 +272,7 @@ func TestProblems(t *testing.T) {
 		"port":         {file: "listen: ':http'\n", want: `fanfare.yaml:1: listen: ":http" has no port from 0 to 65535`},
 		"no listen":    {file: "listen: ''\n", want: "fanfare.yaml:1: listen: must not be empty"},
 		"no data_dir":  {file: "data_dir: ''\n", want: "fanfare.yaml:1: data_dir: must not be empty: the embedded broker keeps its store there"},
+		"proxy":        {file: "trusted_proxies: [lb.example]\n", want: `fanfare.yaml:1: trusted_proxies: "lb.example" is neither an address nor a network such as 10.0.0.0/8`},
 		"origin":       {file: "allowed_origins: [app.example]\n", want: `fanfare.yaml:1: allowed_origins: "app.example" is neither * nor an origin such as https://app.example`},
 		"url":          {file: "auth: {jwks_url: keys.example}\n", want: "fanfare.yaml:1: auth.jwks_url: not a URL that begins with https:// or http://"},
 		"nats url":     {file: "nats: {urls: ['u:s3cret@a']}\n", want: "fanfare.yaml:1: nats.urls: not a URL that begins with nats:// or tls:// or ws:// or wss://"},
@@ -272,6 +280,9 @@ func TestProblems(t *testing.T) {
 		"sync range":   {file: "broker: {sync: 2m}\n", want: "fanfare.yaml:1: broker.sync: 2m is outside 10ms to 1m"},
 		"name":         {file: "broker: {name: 'a b'}\n", want: `fanfare.yaml:1: broker.name: "a b" is not a name of letters, digits, dots, dashes and underscores`},
 		"claim":        {file: "auth: {claims: {row_id: 'a b'}}\n", want: `fanfare.yaml:1: auth.claims.row_id: "a b" is not the name of a claim`},
+		"broker tls":   {file: "broker: {tls: {verify: true}}\n", want: "fanfare.yaml:1: broker.tls.verify: needs broker.tls.cert and broker.tls.key as well"},
+		"password":     {file: "nats: {password: x}\n", want: "fanfare.yaml:1: nats.password: is for an external broker: set nats.urls as well"},
+		"store limit":  {file: "broker: {store_limit: 1MiB}\n", want: "fanfare.yaml:1: broker.store_limit: 1MiB is outside 64MiB to 1048576GiB"},
 		"routes":       {file: "broker: {routes: ['nats://a:6222']}\n", want: "fanfare.yaml:1: broker.routes: needs broker.cluster_listen as well"},
 		"replicas":     {file: "nats: {replicas: 3}\n", want: "fanfare.yaml:1: nats.replicas: 3, but the embedded broker is one node: set nats.urls or leave it out"},
 

@@ -38,3 +38,12 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue gives String to slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// RevealAll returns the texts of several.
+func RevealAll(secrets []Secret) []string {
+	out := make([]string, len(secrets))
+	for i, s := range secrets {
+		out[i] = s.text
+	}
+	return out
+}

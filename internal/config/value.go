@@ -227,6 +227,30 @@ func (v addressesValue) text() string {
 }
 func (v addressesValue) kind() string { return "list of URLs" }
 
+// secretsValue is a list of secrets that are all valid at once.
+type secretsValue struct{ p *[]Secret }
+
+func (secretsValue) list() {}
+func (v secretsValue) set(texts []string) error {
+	out := make([]Secret, len(texts))
+	for i, s := range texts {
+		if err := checkNotEmpty(s); err != nil {
+			return fmt.Errorf("entry %d %w", i+1, err)
+		}
+		out[i] = NewSecret(s)
+	}
+	*v.p = out
+	return nil
+}
+
+func (v secretsValue) text() string {
+	if len(*v.p) == 0 {
+		return ""
+	}
+	return redacted
+}
+func (v secretsValue) kind() string { return "list of secrets" }
+
 type keysValue struct{ p *[]APIKey }
 
 func (keysValue) list() {}
@@ -419,6 +443,13 @@ func checkBearer(s string) error {
 			return errors.New("has a character that cannot stand in an HTTP header")
 		}
 	}
+	if s == "" {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func checkNotEmpty(s string) error {
 	if s == "" {
 		return errors.New("is empty")
 	}

@@ -64,7 +64,7 @@ func Setup(ctx context.Context, cfg config.Config, log *slog.Logger) (failed err
 // connect opens the connections to the broker that the configuration names.
 func connect(ctx context.Context, cfg config.Config, embedded Embedded, name string, log *slog.Logger) (*broker.Client, error) {
 	return broker.Connect(ctx, broker.ConnectOptions{
-		URLs: config.Reveal(cfg.NATS.URLs), InProcess: embedded, Creds: cfg.NATS.Creds,
+		URLs: config.Reveal(cfg.NATS.URLs), InProcess: embedded, Creds: cfg.NATS.Creds, User: cfg.NATS.User, Password: cfg.NATS.Password.Reveal(),
 		TLSCert: cfg.NATS.TLS.Cert, TLSKey: cfg.NATS.TLS.Key, TLSCA: cfg.NATS.TLS.CA, Name: name, Logger: log,
 	})
 }
