@@ -49,12 +49,13 @@ func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	s := &Server{opts: opts}
 	if opts.Registerer != nil {
-		if err := register(opts.Registerer, opts.Build); err != nil {
+		if err := s.register(opts.Registerer, opts.Build); err != nil {
 			return nil, err
 		}
 	}
-	return &Server{opts: opts}, nil
+	return s, nil
 }
 
 // Addr is the address Run listens on, empty before.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -71,13 +72,17 @@ func TestReadiness(t *testing.T) {
 	for _, step := range []struct {
 		set    func()
 		status int
+		ready  int
 		body   string
 	}{
-		{func() {}, 503, "not ready\nfail started: still starting\nok   broker\n"},
-		{func() { starting.Store(false) }, 200, "ready\nok   started\nok   broker\n"},
-		{func() { cut.Store(true) }, 503, "not ready\nok   started\nfail broker: disconnected for 3s\n"},
+		{func() {}, 503, 0, "not ready\nfail started: still starting\nok   broker\n"},
+		{func() { starting.Store(false) }, 200, 1, "ready\nok   started\nok   broker\n"},
+		{func() { cut.Store(true) }, 503, 0, "not ready\nok   started\nfail broker: disconnected for 3s\n"},
 	} {
 		step.set()
+		if w := ask(t, s, "/metrics"); !strings.Contains(w.Body.String(), fmt.Sprintf("\nfanfare_ready %d\n", step.ready)) {
+			t.Errorf("fanfare_ready is not %d", step.ready)
+		}
 		w := ask(t, s, "/readyz")
 		want := step.body + "note broker.sync: 1s: a power failure may cost acknowledged messages of that time\n"
 		if w.Code != step.status || w.Body.String() != want || w.Header().Get("Cache-Control") != "no-store" {

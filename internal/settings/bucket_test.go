@@ -347,6 +347,11 @@ func TestInvalidStoredValueKeepsPrevious(t *testing.T) {
 	if now := late.Current().ByID(1); now == nil || now.Hash != good.Hash || now.Revision != s.Current().ByID(1).Revision {
 		t.Fatalf("a node that starts after the accident has %+v in force", now)
 	}
+	for _, node := range []*Store{s, late} {
+		if n := testutil.ToFloat64(node.metrics.refused); n != 1 {
+			t.Errorf("%v servers refused", n)
+		}
+	}
 	for _, k := range []string{"server.x", "server.0", "server.01", "other"} {
 		if _, err := kv.PutString(t.Context(), k, "{}"); err != nil {
 			t.Fatal(err)
@@ -355,6 +360,9 @@ func TestInvalidStoredValueKeepsPrevious(t *testing.T) {
 	// Whoever read the settings after the accident can put them right by compare-and-set.
 	if _, err := s.Save(t.Context(), s.Current().ByID(1).Clone(), s.Current().ByID(1).Revision); err != nil {
 		t.Fatal(err)
+	}
+	if n := testutil.ToFloat64(s.metrics.refused); n != 0 {
+		t.Errorf("%v servers refused after the repair", n)
 	}
 	fresh := newStore(t, connect(t, broker))
 	if fresh.Current().ByID(1).Rule("a") == nil || len(fresh.Current().Servers()) != 1 {

@@ -64,6 +64,7 @@ func (f *fileSource) check() {
 		if bytes.Equal(content, f.content) {
 			if !f.bad {
 				f.problem = "" // it was out of reach for a while
+				f.store.metrics.refused.Set(0)
 			}
 			return
 		}
@@ -74,10 +75,12 @@ func (f *fileSource) check() {
 	switch {
 	case err == nil:
 		f.problem = ""
+		f.store.metrics.refused.Set(0)
 		return
 	case err.Error() == f.problem:
 		return
 	}
+	f.store.metrics.refused.Set(1)
 	f.problem = err.Error()
 	f.store.metrics.invalid.Inc()
 	f.store.log.Error("settings: file cannot be used; the previous settings stay in force", "err", err)

@@ -94,8 +94,12 @@ func TestFileIsFollowed(t *testing.T) {
 	if s.Current() != before {
 		t.Fatal("a bad file changed the settings")
 	}
+	if n := testutil.ToFloat64(s.metrics.refused); n != 1 {
+		t.Errorf("%v refused", n)
+	}
 	write(t, path, "servers: []")
 	eventually(t, time.Second, "no servers", func() bool { return len(s.Current().Servers()) == 0 })
+	eventually(t, time.Second, "nothing refused", func() bool { return testutil.ToFloat64(s.metrics.refused) == 0 })
 }
 
 func TestUnchangedServerStaysTheSame(t *testing.T) {

@@ -14,6 +14,7 @@ type metrics struct {
 	changes    prometheus.Counter
 	lastChange prometheus.Gauge
 	invalid    prometheus.Counter
+	refused    prometheus.Gauge
 	conflicts  prometheus.Counter
 	restarts   prometheus.Counter
 }
@@ -31,13 +32,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		changes:    counter("fanfare_settings_changes_total", "Changes of the settings that came into force."),
 		lastChange: gauge("fanfare_settings_last_change_timestamp_seconds", "When the settings in force came into force."),
 		invalid:    counter("fanfare_settings_invalid_total", "Stored settings that could not be used; the previous ones stayed in force."),
+		refused:    gauge("fanfare_settings_refused", "Realtime servers whose newest settings cannot be used, older ones being in force; of a settings file 1."),
 		conflicts:  counter("fanfare_settings_conflicts_total", "Writes that lost against another write of the same server."),
 		restarts:   counter("fanfare_settings_watch_restarts_total", "Times the watch on the bucket was started again."),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.servers, m.rules, m.changes, m.lastChange, m.invalid, m.conflicts, m.restarts} {
+	for _, c := range []prometheus.Collector{m.servers, m.rules, m.changes, m.lastChange, m.invalid, m.refused, m.conflicts, m.restarts} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register settings metrics: %w", err)
 		}

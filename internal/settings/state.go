@@ -61,6 +61,17 @@ func (st *state) spoil(id protocol.ServerID, revision uint64) bool {
 	return true
 }
 
+// spoilt counts the servers whose newest value is invalid.
+func (st *state) spoilt() int {
+	n := 0
+	for _, e := range st.entries {
+		if e.spoilt {
+			n++
+		}
+	}
+	return n
+}
+
 // lost gives the servers whose newest value is invalid and of which no valid one was ever seen here.
 func (st *state) lost() []protocol.ServerID {
 	var ids []protocol.ServerID

@@ -164,6 +164,7 @@ func (s *Store) swapLocked() {
 	}
 	s.current.Store(book)
 	s.metrics.observe(book)
+	s.metrics.refused.Set(float64(s.state.spoilt() + len(losers)))
 	select {
 	case s.dirty <- struct{}{}:
 	default:
