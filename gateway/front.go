@@ -26,6 +26,9 @@ type Front struct {
 	Gateway *Gateway
 	Handler http.Handler
 	TLS     *tls.Config // nil without TLS
+	// Address gives the client's address (as in http.Request.RemoteAddr) from that of the peer and the head of a
+	// request for a socket; nil = the peer's. Handler does the same for itself.
+	Address func(remote string, h http.Header) string
 	Logger  *slog.Logger
 
 	handshakes sync.WaitGroup
@@ -152,6 +155,9 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 		return
 	}
 	r.RemoteAddr = nc.RemoteAddr().String()
+	if f.Address != nil {
+		r.RemoteAddr = f.Address(r.RemoteAddr, r.Header)
+	}
 	var rest io.Reader = c
 	if n := br.Buffered(); n > 0 { // frames sent before our answer
 		early, _ := br.Peek(n)

@@ -40,11 +40,14 @@ var rooms = map[string]room{
 	"internal/xanoscript": {ours: []string{"protocol", "internal/policy"}, stdlib: true},
 	"internal/api":        {ours: []string{"protocol", "internal/policy", "web/client"}, never: []string{natsIO, gws}},
 
+	"internal/bench": {ours: []string{"protocol"}, never: []string{natsIO, gws}},
+
 	"internal/consoleapi": {ours: []string{"protocol"}, never: []string{natsIO, gws}},
 
-	"internal/config":  {never: []string{natsIO, gws}},
-	"internal/ops":     {never: []string{natsIO, gws}},
-	"internal/tlsfile": {never: []string{natsIO, gws}},
+	"internal/forwarded": {stdlib: true},
+	"internal/config":    {ours: []string{"internal/forwarded"}, never: []string{natsIO, gws}},
+	"internal/ops":       {never: []string{natsIO, gws}},
+	"internal/tlsfile":   {never: []string{natsIO, gws}},
 
 	"internal/node": {ours: everything},
 	"cmd/fanfare":   {ours: everything},

@@ -14,6 +14,7 @@ import (
 // serveHTTP is every request that is not a socket; before the node is ready only an answer that says so.
 func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	n.gateway.AwaitStart(r.Context())
+	r.RemoteAddr = n.proxies.Client(r.RemoteAddr, r.Header)
 	if h := n.http.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return

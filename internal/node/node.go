@@ -28,6 +28,8 @@ import (
 	"fanfare/internal/api"
 	"fanfare/internal/auth"
 	"fanfare/internal/config"
+	"fanfare/internal/forwarded"
+	"fanfare/internal/consoleapi"
 	"fanfare/internal/ops"
 	"fanfare/internal/policy"
 	"fanfare/internal/settings"
@@ -73,6 +75,7 @@ type Node struct {
 	verifier *auth.Verifier
 	caller   *trigger.Caller
 	cert     *tlsfile.Pair // nil without TLS
+	proxies  forwarded.Proxies
 	embedded Embedded      // nil with an external broker
 	client   *broker.Client
 	broker   *broker.Broker
@@ -80,6 +83,8 @@ type Node struct {
 	presence *presence.Directory
 	settings *settings.Store
 	peers    *peers
+	// measure reads the metrics for the consoles of all gateways; set by console.
+	measure func() (consoleapi.Measures, error)
 	// lifecycle is nil when it is off.
 	lifecycle *lifecycle.Log
 	changes   chan change
@@ -134,6 +139,9 @@ func New(cfg config.Config, o Options) (*Node, error) {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}
+	if n.proxies, err = forwarded.Parse(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("trusted_proxies: %w", err)
+	}
 	if cfg.NATS.Embedded() {
 		if o.Embedded == nil {
 			return nil, errors.New("no broker is embedded and nats.urls is empty")
@@ -184,7 +192,7 @@ func (n *Node) Run(ctx context.Context) error {
 		_ = ln.Close()
 		return err
 	}
-	front := &gateway.Front{Gateway: n.gateway, Handler: http.HandlerFunc(n.serveHTTP), Logger: n.log}
+	front := &gateway.Front{Gateway: n.gateway, Handler: http.HandlerFunc(n.serveHTTP), Address: n.proxies.Client, Logger: n.log}
 	if n.cert != nil {
 		front.TLS = n.cert.Config()
 		parts.start("certificate", n.cert.Run)
@@ -292,7 +300,9 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	n.broker.Handle(verbPrivate, n.peers.answerPrivate)
 	n.broker.Handle(verbDisconnect, n.peers.answerDisconnect)
 	n.broker.Handle(verbOccupancy, n.peers.answerOccupancy)
-	n.broker.Handle(verbLoad, n.peers.answerLoad)
+	n.broker.Handle(verbLoad, n.answerLoad)
+	n.broker.Handle(verbSockets, n.peers.answerSockets)
+	n.broker.Handle(verbTraces, n.peers.answerTraces)
 	if err := n.mountHTTP(); err != nil {
 		return err
 	}
