@@ -44,7 +44,7 @@ configuration in deploy/nats: gateways work with it the same.`,
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
-			b, err := node.NewBroker(cfg, srv, node.Options{Logger: log, Version: version, Stdout: p.stdout})
+			b, err := node.NewBroker(cfg, srv, node.Options{Logger: log, Version: version, Commit: commit, Stdout: p.stdout})
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}

@@ -41,7 +41,7 @@ func (p *program) build(cfg config.Config, log *slog.Logger, dev bool) (*node.No
 		log.Warn("configuration: " + w) //nolint:sloglint // the warning is the message
 	}
 	log.Debug("configuration", "set", cfg.LogString())
-	n, err := node.New(cfg, node.Options{Logger: log, Dev: dev, Version: version, Stdout: p.stdout, Embedded: embedded})
+	n, err := node.New(cfg, node.Options{Logger: log, Dev: dev, Version: version, Commit: commit, Stdout: p.stdout, Embedded: embedded})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}

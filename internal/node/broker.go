@@ -44,7 +44,7 @@ func NewBroker(cfg config.Config, srv BrokerServer, o Options) (*Broker, error) 
 		}
 	}
 	oo := ops.Options{
-		Listen: cfg.OpsListen, Gatherer: reg, Registerer: reg, Build: ops.ReadBuild(o.Version, ""), Pprof: cfg.OpsPprof, Logger: o.Logger,
+		Listen: cfg.OpsListen, Gatherer: reg, Registerer: reg, Build: ops.ReadBuild(o.Version, o.Commit), Pprof: cfg.OpsPprof, Logger: o.Logger,
 		Checks: []ops.Check{{Name: "broker", Probe: func(context.Context) error { return b.server.Healthy() }}},
 	}
 	if !cfg.Broker.Sync.Always() {

@@ -44,7 +44,8 @@ import (
 type Options struct {
 	Logger  *slog.Logger
 	Dev     bool // the demo server, page and channels
-	Version string
+	Version string // and Commit: what the linker was told; empty = what the Go command noted
+	Commit  string
 	Stdout  io.Writer
 	// Embedded is asked for a broker where the configuration names none.
 	Embedded NewEmbedded
@@ -409,7 +410,7 @@ func (n *Node) startOps(parts *parts) (*part, error) {
 		return parts.start("operations", func(ctx context.Context) error { <-ctx.Done(); return nil }), nil
 	}
 	o := ops.Options{
-		Listen: n.cfg.OpsListen, Gatherer: n.reg, Registerer: n.reg, Build: ops.ReadBuild(n.opts.Version, ""),
+		Listen: n.cfg.OpsListen, Gatherer: n.reg, Registerer: n.reg, Build: ops.ReadBuild(n.opts.Version, n.opts.Commit),
 		Pprof: n.cfg.OpsPprof, Logger: n.log,
 		Checks: []ops.Check{{Name: "gateway", Probe: n.probeGateway}, {Name: "broker", Probe: n.probeBroker}},
 	}
