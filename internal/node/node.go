@@ -28,8 +28,8 @@ import (
 	"fanfare/internal/api"
 	"fanfare/internal/auth"
 	"fanfare/internal/config"
-	"fanfare/internal/forwarded"
 	"fanfare/internal/consoleapi"
+	"fanfare/internal/forwarded"
 	"fanfare/internal/ops"
 	"fanfare/internal/policy"
 	"fanfare/internal/settings"
@@ -43,7 +43,7 @@ import (
 // Options is what a node needs besides its configuration.
 type Options struct {
 	Logger  *slog.Logger
-	Dev     bool // the demo server, page and channels
+	Dev     bool   // the demo server, page and channels
 	Version string // and Commit: what the linker was told; empty = what the Go command noted
 	Commit  string
 	Stdout  io.Writer
@@ -62,6 +62,7 @@ type Embedded interface {
 	Healthy() error
 	MayHaveLost() bool
 	InProcessConn() (net.Conn, error)
+	Collector() prometheus.Collector
 }
 
 // Node is one gateway, with its broker when that is embedded.
@@ -77,7 +78,7 @@ type Node struct {
 	caller   *trigger.Caller
 	cert     *tlsfile.Pair // nil without TLS
 	proxies  forwarded.Proxies
-	embedded Embedded      // nil with an external broker
+	embedded Embedded // nil with an external broker
 	client   *broker.Client
 	broker   *broker.Broker
 	history  *history.Store
@@ -149,6 +150,9 @@ func New(cfg config.Config, o Options) (*Node, error) {
 		}
 		n.embedded, err = o.Embedded(cfg.DataDir, cfg.Broker.Sync.String(), n.log)
 		if err != nil {
+			return nil, fmt.Errorf("embedded broker: %w", err)
+		}
+		if err := n.reg.Register(n.embedded.Collector()); err != nil {
 			return nil, fmt.Errorf("embedded broker: %w", err)
 		}
 	}
