@@ -218,3 +218,12 @@ func (e *Embedded) server() *server.Server {
 	defer e.mu.Unlock()
 	return e.srv
 }
+
+func (e *Embedded) dataDir() string { return e.o.DataDir }
+
+func (e *Embedded) syncInterval() time.Duration {
+	if e.always {
+		return 0
+	}
+	return e.every
+}

@@ -285,6 +285,10 @@ func (s *Server) Healthy() error {
 	return nil
 }
 
+func (s *Server) server() *server.Server { return s.srv.Load() }
+
+func (s *Server) dataDir() string { return s.o.DataDir }
+
 // syncInterval is 0 when every message is synced before it is acknowledged.
 func (s *Server) syncInterval() time.Duration {
 	if s.nso.SyncAlways {

@@ -1,6 +1,8 @@
 package natsd
 
 import (
+	"time"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,17 +14,30 @@ type serverMetric struct {
 	read func(v *server.Varz, js *server.JSInfo) float64
 }
 
-// serverCollector reads the server when it is scraped; while it does not run only fanfare_broker_server_up is told.
+// monitored is a NATS server of ours: a Server, or an Embedded.
+type monitored interface {
+	server() *server.Server // nil while it does not run
+	Healthy() error
+	syncInterval() time.Duration
+	dataDir() string
+}
+
+// serverCollector reads the server when it is scraped; while it does not run only fanfare_broker_server_up and the
+// room on its disk are told.
 type serverCollector struct {
-	s       *Server
-	up      *prometheus.Desc
-	healthy *prometheus.Desc
-	sync    *prometheus.Desc
-	metrics []serverMetric
+	s                 monitored
+	up, healthy, sync *prometheus.Desc
+	disk, diskFree    *prometheus.Desc
+	metrics           []serverMetric
 }
 
 // Collector has the metrics of a Server.
-func (s *Server) Collector() prometheus.Collector {
+func (s *Server) Collector() prometheus.Collector { return newServerCollector(s) }
+
+// Collector has the metrics of an embedded broker, under the names of those of a Server.
+func (e *Embedded) Collector() prometheus.Collector { return newServerCollector(e) }
+
+func newServerCollector(s monitored) *serverCollector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("fanfare_broker_server_"+name, help, nil, nil)
 	}
@@ -31,6 +46,9 @@ func (s *Server) Collector() prometheus.Collector {
 		up:      desc("up", "1 while the NATS server runs."),
 		healthy: desc("healthy", "1 while it is fit for gateways, as /readyz says."),
 		sync:    desc("sync_interval_seconds", "How often stored messages are synced to disk; 0 is before each acknowledgement."),
+
+		disk:     desc("disk_bytes", "Size of the file system that holds data_dir."),
+		diskFree: desc("disk_free_bytes", "What this process may still write there."),
 	}
 	gauge := func(name, help string, read func(*server.Varz, *server.JSInfo) float64) {
 		c.metrics = append(c.metrics, serverMetric{desc(name, help), prometheus.GaugeValue, read})
@@ -46,7 +64,7 @@ func (s *Server) Collector() prometheus.Collector {
 	gauge("store_limit_bytes", "The most it may store.", func(_ *server.Varz, j *server.JSInfo) float64 { return float64(j.Config.MaxStore) })
 	gauge("messages", "Stored messages on this node.", func(_ *server.Varz, j *server.JSInfo) float64 { return float64(j.Messages) })
 	gauge("meta_leader", "1 on the node that leads the cluster, or has none beside it.", func(*server.Varz, *server.JSInfo) float64 {
-		if srv := s.srv.Load(); srv != nil && (!srv.JetStreamIsClustered() || srv.JetStreamIsLeader()) {
+		if srv := s.server(); srv != nil && (!srv.JetStreamIsClustered() || srv.JetStreamIsLeader()) {
 			return 1
 		}
 		return 0
@@ -77,6 +95,8 @@ func (c *serverCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.up
 	out <- c.healthy
 	out <- c.sync
+	out <- c.disk
+	out <- c.diskFree
 	for _, m := range c.metrics {
 		out <- m.desc
 	}
@@ -84,10 +104,14 @@ func (c *serverCollector) Describe(out chan<- *prometheus.Desc) {
 
 func (c *serverCollector) Collect(out chan<- prometheus.Metric) {
 	truth := map[bool]float64{true: 1}
-	srv := c.s.srv.Load()
+	srv := c.s.server()
 	out <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth[srv != nil])
 	out <- prometheus.MustNewConstMetric(c.healthy, prometheus.GaugeValue, truth[c.s.Healthy() == nil])
 	out <- prometheus.MustNewConstMetric(c.sync, prometheus.GaugeValue, c.s.syncInterval().Seconds())
+	if size, free, err := diskSpace(c.s.dataDir()); err == nil {
+		out <- prometheus.MustNewConstMetric(c.disk, prometheus.GaugeValue, float64(size))
+		out <- prometheus.MustNewConstMetric(c.diskFree, prometheus.GaugeValue, float64(free))
+	}
 	if srv == nil {
 		return
 	}

@@ -2,9 +2,16 @@ package node
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
+	"math/big"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,11 +68,32 @@ func start(t *testing.T, change func(*config.Config)) *Node {
 	return n
 }
 
-var description = regexp.MustCompile(`fqName: "([^"]+)", help: ("(?:[^"\\]|\\.)*"), .*variableLabels: \{([^}]*)\}`)
+var description = regexp.MustCompile(`fqName: "([^"]+)", help: ("(?:[^"\\]|\\.)*"), .*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+
+var constLabel = regexp.MustCompile(`(\w+)="`)
+
+// certificate makes one for loopback.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private))
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(private)))
+}
 
 // Every metric of a node is listed in docs/metrics.md, and no other.
 func TestMetricsAreListed(t *testing.T) {
-	n := start(t, func(c *config.Config) { c.Lifecycle.Retention = time.Hour }) // what is off by default too
+	n := start(t, func(c *config.Config) { // what is off by default too
+		c.Lifecycle.Retention = time.Hour
+		c.TLS.Cert, c.TLS.Key = certificate(t)
+	})
 	ch := make(chan *prometheus.Desc, 1024)
 	n.reg.Describe(ch)
 	close(ch)
@@ -78,11 +106,18 @@ func TestMetricsAreListed(t *testing.T) {
 		if !strings.HasPrefix(m[1], "fanfare_") {
 			continue
 		}
-		labels := strings.ReplaceAll(m[3], ",", ", ")
-		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s |", m[1], labels, strings.ReplaceAll(strings.Trim(m[2], `"`), `\"`, `"`)))
+		var labels []string
+		for _, l := range constLabel.FindAllStringSubmatch(m[3], -1) {
+			labels = append(labels, l[1])
+		}
+		if m[4] != "" {
+			labels = append(labels, strings.Split(m[4], ",")...)
+		}
+		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s |", m[1], strings.Join(labels, ", "), strings.ReplaceAll(strings.Trim(m[2], `"`), `\"`, `"`)))
 	}
 	slices.Sort(lines)
 	want := "# Metrics\n\nServed at `/metrics` on `ops_listen`, beside those of Go and of the process. No label holds a channel, a session or a user.\n" +
+		"Those below `fanfare_broker_server_` come from `fanfare broker`, and from a gateway whose broker is embedded; `fanfare_build_info` and `fanfare_ready` from both.\n" +
 		"This page is made from the code by `go test ./internal/node -run TestMetricsAreListed -update`, and a test keeps it current.\n\n" +
 		"| metric | labels | what |\n| --- | --- | --- |\n" + strings.Join(lines, "\n") + "\n"
 	const file = "../../docs/metrics.md"
