@@ -49,6 +49,8 @@ type Backend interface {
 	Presence(ctx context.Context, q PresenceQuery) (PresencePage, error)
 	// History reads stored publications of a channel, or of a pattern.
 	History(ctx context.Context, q HistoryQuery) (HistoryPage, error)
+	// Connections lists sockets that are open or ended not long ago, on all gateways that answer.
+	Connections(ctx context.Context, q ConnectionsQuery) (ConnectionsPage, error)
 	// Disconnect ends sockets with protocol.CloseGoAway, wherever they are, and tells how many.
 	Disconnect(ctx context.Context, q DisconnectQuery) (int, error)
 }
@@ -144,8 +146,34 @@ type HistoryPage struct {
 	// Frames are whole frames with options.id and options.offset (and options.source for a pattern), oldest first.
 	// The API answers those for every audience: a back end may read what its users may.
 	Frames []json.RawMessage
+	// Times are when each of them was accepted by its gateway.
+	Times []time.Time
 	// More: there is more in the direction asked for.
 	More bool
+}
+
+// ConnectionsQuery asks for sockets, in the order of their names. Everything that is set must hold.
+type ConnectionsQuery struct {
+	Server  *policy.Server
+	Session protocol.SessionID
+	// User: those of DboID and RowID.
+	User    bool
+	DboID   int64
+	RowID   protocol.RowID
+	Channel protocol.Channel // those that are on it, or were
+	// After is the socket that the page begins behind; empty = from the start.
+	After protocol.SessionID
+	Limit int
+}
+
+// ConnectionsPage answers a ConnectionsQuery.
+type ConnectionsPage struct {
+	// Items are connections as the description has them.
+	Items []json.RawMessage
+	// Next is the socket that the next page begins behind; empty = there is none.
+	Next protocol.SessionID
+	// Unanswered are gateways that did not say anything in time.
+	Unanswered []protocol.NodeID
 }
 
 // DisconnectQuery names sockets: those of a user, or one.

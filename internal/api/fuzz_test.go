@@ -57,7 +57,7 @@ func FuzzQuery(f *testing.F) {
 			return // or it does
 		}
 		for _, path := range []string{
-			"/channels", "/channels/a/presence", "/channels/a/history", "/channels/a/*/history", "/explain", "/lifecycle",
+			"/channels", "/channels/a/presence", "/channels/a/history", "/channels/a/*/history", "/explain", "/lifecycle", "/connections",
 		} {
 			ask(t, a, http.MethodGet, "/api/v1/demo"+path, query, apiKey, nil)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"fanfare/protocol"
 )
@@ -72,6 +73,7 @@ func (a *API) getPresence(req *request) error {
 // historyDoc is a page of history.
 type historyDoc struct {
 	Items []json.RawMessage `json:"items"`
+	Times []time.Time       `json:"times,omitempty"`
 	More  bool              `json:"more"`
 }
 
@@ -85,6 +87,7 @@ func (a *API) getHistory(req *request) error {
 		After:  q.offset("after"),
 		Since:  q.moment("since"),
 	}
+	times := q.boolean("times")
 	asked := 0
 	for _, name := range []string{"before", "after", "since"} {
 		if q.values.Has(name) {
@@ -113,13 +116,17 @@ func (a *API) getHistory(req *request) error {
 	if err != nil {
 		return err
 	}
-	return send(req.w, http.StatusOK, bounded(found, query.After == nil && query.Since.IsZero()))
+	doc := bounded(found, query.After == nil && query.Since.IsZero())
+	if times == nil || !*times {
+		doc.Times = nil
+	}
+	return send(req.w, http.StatusOK, doc)
 }
 
 // bounded cuts a page to what one answer may hold, from its far end: the older ones when the newest were asked for,
 // else the newer ones. At least one frame is left, so that paging goes on.
 func bounded(p HistoryPage, newest bool) historyDoc {
-	out := historyDoc{Items: p.Frames, More: p.More}
+	out := historyDoc{Items: p.Frames, Times: p.Times, More: p.More}
 	if out.Items == nil {
 		out.Items = []json.RawMessage{}
 	}
@@ -133,11 +140,13 @@ func bounded(p HistoryPage, newest bool) historyDoc {
 		if size <= maxAnswerBytes || i == 0 {
 			continue
 		}
-		out.More = true
+		from, to := 0, at
 		if newest {
-			out.Items = out.Items[at+1:]
-		} else {
-			out.Items = out.Items[:at]
+			from, to = at+1, len(out.Items)
+		}
+		out.Items, out.More = out.Items[from:to], true
+		if len(out.Times) == len(p.Frames) {
+			out.Times = out.Times[from:to]
 		}
 		return out
 	}

@@ -283,6 +283,9 @@ type memory struct {
 	events  []Event
 	ended   []DisconnectQuery
 	members map[protocol.Channel][]protocol.SessionID
+	asked   []ConnectionsQuery
+	sockets map[protocol.SessionID]json.RawMessage
+	silent  []protocol.NodeID
 	atomic  bool  // whether batches may be atomic
 	fail    error // what every call answers
 }
@@ -419,6 +422,30 @@ func (m *memory) History(_ context.Context, q HistoryQuery) (HistoryPage, error)
 		p.More = true
 		p.Frames = p.Frames[len(p.Frames)-q.Limit:]
 	}
+	for range p.Frames {
+		p.Times = append(p.Times, time.Unix(1_800_000_000, 0))
+	}
+	return p, nil
+}
+
+func (m *memory) Connections(_ context.Context, q ConnectionsQuery) (ConnectionsPage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return ConnectionsPage{}, m.fail
+	}
+	m.asked = append(m.asked, q)
+	p := ConnectionsPage{Unanswered: m.silent}
+	for _, id := range slices.Sorted(maps.Keys(m.sockets)) {
+		switch {
+		case id <= q.After || q.Session != "" && q.Session != id:
+		case len(p.Items) == q.Limit:
+			return p, nil
+		default:
+			p.Items, p.Next = append(p.Items, m.sockets[id]), id
+		}
+	}
+	p.Next = ""
 	return p, nil
 }
 

@@ -66,6 +66,7 @@ func newRoutes() []route {
 		{method: http.MethodGet, pattern: v1 + "/channels", name: "channels", access: accessRead, hash: true, handle: (*API).listChannels},
 		{method: http.MethodGet, pattern: v1 + "/channels/{channel}/presence", name: "presence", access: accessRead, hash: true, handle: (*API).getPresence},
 		{method: http.MethodGet, pattern: v1 + "/channels/{channel}/history", name: "history", access: accessRead, hash: true, handle: (*API).getHistory},
+		{method: http.MethodGet, pattern: v1 + "/connections", name: "connections", access: accessRead, hash: true, off: true, handle: (*API).listConnections},
 		{method: http.MethodPost, pattern: v1 + "/disconnect", name: "disconnect", access: accessControl, hash: true, handle: (*API).postDisconnect},
 		{method: http.MethodGet, pattern: v1 + "/lifecycle", name: "lifecycle", access: accessRead, hash: true, handle: (*API).getLifecycle},
 		{method: http.MethodGet, pattern: v1 + "/explain", name: "explain", access: accessRead, hash: true, off: true, handle: (*API).getExplain},

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"fanfare/protocol"
 )
@@ -344,6 +346,66 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
+func TestConnections(t *testing.T) {
+	b := newBench(t)
+	b.v1(http.MethodGet, "/connections", "").want(t, http.StatusOK, "", `{"items":[],"next":null,"unanswered":[]}`)
+	b.backend.silent = []protocol.NodeID{"gw000002"}
+	b.backend.sockets = map[protocol.SessionID]json.RawMessage{}
+	for _, id := range []protocol.SessionID{"A", "B", "C"} {
+		b.backend.sockets[id] = json.RawMessage(`{"socketId":"` + id + `","gateway":"gw000001","state":"closed","authenticated":true,` +
+			`"permissions":{"dbo_id":7,"row_id":"x"},"connected":"2026-01-02T03:04:05Z","backlog_bytes":3,"channels_total":1,"left":[],` +
+			`"channels":[{"channel":"room1","joined":"2026-01-02T03:04:05Z","stored":true,"joined_offset":"0","offset":"17","presence":false}],` +
+			`"closed":"2026-01-02T03:04:05Z","code":1013,"reason":"slow_backlog"}`)
+	}
+	var page struct {
+		Items []struct{ SocketID string }
+		Next  string
+	}
+	b.v1(http.MethodGet, "/connections?limit=2&dbo_id=7&row_id=x&channel=room1", "").want(t, http.StatusOK, "", `"unanswered":["gw000002"]`).json(t, &page)
+	if len(page.Items) != 2 || page.Next == "" {
+		t.Fatalf("%+v", page)
+	}
+	if q := b.backend.asked[1]; !q.User || q.DboID != 7 || q.RowID != `"x"` || q.Channel != "room1" || q.Limit != 2 {
+		t.Errorf("asked for %+v", q)
+	}
+	b.v1(http.MethodGet, "/connections?cursor="+page.Next, "").want(t, http.StatusOK, "", `"socketId":"C"`, `"next":null`)
+	b.v1(http.MethodGet, "/connections?socketId=B&limit=1000", "").want(t, http.StatusOK, "", `"socketId":"B"`)
+	if q := b.backend.asked[3]; q.User || q.Session != "B" || q.Limit != maxConnections {
+		t.Errorf("asked for %+v", q)
+	}
+	for _, bad := range []string{"dbo_id=-1", "dbo_id=x", "limit=0", "cursor=%21", "row_id=%ff", "rowid=1"} {
+		b.v1(http.MethodGet, "/connections?"+bad, "").want(t, http.StatusBadRequest, "")
+	}
+}
+
+func TestHistoryTimes(t *testing.T) {
+	b := newBench(t)
+	b.v1(http.MethodPost, "/events", `{"channel":"chat/a","data":1,"store":true}`).want(t, http.StatusOK, "")
+	var page struct {
+		Items []json.RawMessage
+		Times []time.Time
+	}
+	b.v1(http.MethodGet, "/channels/chat%2Fa/history?times=true", "").want(t, http.StatusOK, "").json(t, &page)
+	if len(page.Items) != 1 || len(page.Times) != 1 || page.Times[0].IsZero() {
+		t.Errorf("%+v", page)
+	}
+	if r := b.v1(http.MethodGet, "/channels/chat%2Fa/history", ""); strings.Contains(string(r.body), "times") {
+		t.Errorf("%s", r.body)
+	}
+	b.v1(http.MethodGet, "/channels/chat%2Fa/history?times=x", "").want(t, http.StatusBadRequest, "")
+	for _, newest := range []bool{true, false} {
+		p := HistoryPage{}
+		for i := range 3 {
+			p.Frames = append(p.Frames, json.RawMessage(strings.Repeat(strconv.Itoa(i), maxAnswerBytes/2)))
+			p.Times = append(p.Times, time.UnixMilli(int64(i)))
+		}
+		doc := bounded(p, newest)
+		if len(doc.Items) != 2 || len(doc.Times) != 2 || doc.Times[0].UnixMilli() != int64(doc.Items[0][0]-'0') || !doc.More {
+			t.Errorf("newest %v: %d items, times %v", newest, len(doc.Items), doc.Times)
+		}
+	}
+}
+
 func TestBackendErrors(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []struct {
@@ -375,6 +437,7 @@ func TestBackendErrors(t *testing.T) {
 			b.v1(http.MethodGet, "/channels/room1/presence", "").want(t, c.status, c.code)
 			b.v1(http.MethodGet, "/channels/chat%2Fa/history", "").want(t, c.status, c.code)
 			b.v1(http.MethodPost, "/disconnect", `{"socketId":"x"}`).want(t, c.status, c.code)
+			b.v1(http.MethodGet, "/connections", "").want(t, c.status, c.code)
 		}
 	}
 }

@@ -29,6 +29,11 @@ type Options struct {
 	API http.Handler
 	// Look tells what goes on in a realtime server, on all gateways.
 	Look func(ctx context.Context, server protocol.ServerID) (Scene, error)
+	// Traces asks the gateway that holds a socket where messages spend their time on it, and gives a JSON array, or
+	// null. ErrNoGateway: it is gone.
+	Traces func(ctx context.Context, q TracesQuery) ([]byte, error)
+	// Mint makes a token for a user; nil = there is no secret to sign it with.
+	Mint func(MintQuery) (string, error)
 	// Gatherer has the node's metrics.
 	Gatherer prometheus.Gatherer
 	About    About
@@ -41,6 +46,7 @@ type About struct {
 	Version  string          `json:"version"`
 	ReadOnly bool            `json:"read_only"` // the settings come from a file
 	Demo     bool            `json:"demo"`      // there is a page at /demo/
+	Mint     bool            `json:"mint"`      // tokens can be made
 }
 
 // Prefix is where Console answers.
@@ -67,9 +73,10 @@ type Console struct {
 
 // New makes the handler.
 func New(o Options) (*Console, error) {
-	if o.API == nil || o.Look == nil || o.Gatherer == nil {
-		return nil, errors.New("console: API, Look and Gatherer are needed")
+	if o.API == nil || o.Look == nil || o.Traces == nil || o.Gatherer == nil {
+		return nil, errors.New("console: API, Look, Traces and Gatherer are needed")
 	}
+	o.About.Mint = o.Mint != nil
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -150,6 +157,16 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request) error {
 			return errMethod
 		}
 		return c.live(w, r)
+	case "traces":
+		if r.Method != http.MethodGet {
+			return errMethod
+		}
+		return c.traces(w, r)
+	case "mint":
+		if r.Method != http.MethodPost {
+			return errMethod
+		}
+		return c.mint(w, r)
 	}
 	return errNoPath
 }
@@ -231,23 +248,19 @@ func (c *Console) handOn(w http.ResponseWriter, r *http.Request, path string) er
 }
 
 func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
-	id, err := strconv.ParseInt(r.URL.Query().Get("server"), 10, 64)
-	if err != nil || id < 1 {
-		return &problem{http.StatusBadRequest, "invalid_parameter", "server must be the number of a realtime server."}
-	}
-	scene, err := c.o.Look(r.Context(), protocol.ServerID(id))
+	id, err := server(r)
 	if err != nil {
 		return err
 	}
-	measures, err := c.measure()
+	scene, err := c.o.Look(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	return send(w, http.StatusOK, struct {
 		Gateway protocol.NodeID `json:"gateway"`
+		At      time.Time       `json:"at"`
 		Scene
-		Measures
-	}{c.o.About.Gateway, scene, measures})
+	}{c.o.About.Gateway, time.Now(), scene})
 }
 
 func send(w http.ResponseWriter, status int, v any) error {
@@ -291,3 +304,11 @@ func (h *heard) Write(b []byte) (int, error) {
 }
 
 var _ io.Writer = (*heard)(nil)
+
+func server(r *http.Request) (protocol.ServerID, error) {
+	id, err := strconv.ParseInt(r.URL.Query().Get("server"), 10, 64)
+	if err != nil || id < 1 {
+		return 0, &problem{http.StatusBadRequest, "invalid_parameter", "server must be the number of a realtime server."}
+	}
+	return protocol.ServerID(id), nil
+}

@@ -3,6 +3,8 @@ package consoleapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -51,8 +53,21 @@ func newConsole(t *testing.T, admin string) (*consoleapi.Console, *fakeAPI) {
 	reg.MustRegister(evictions, latency, secret) //nolint:forbidigo // of the test
 	c, err := consoleapi.New(consoleapi.Options{
 		AdminToken: admin, API: api, Gatherer: reg, About: consoleapi.About{Gateway: "gw000001", Version: "v1"},
+		Traces: func(_ context.Context, q consoleapi.TracesQuery) ([]byte, error) {
+			if q.Session == "gw000002gone" {
+				return nil, consoleapi.ErrNoGateway
+			}
+			return json.Marshal([]consoleapi.TracesQuery{q})
+		},
+		Mint: func(q consoleapi.MintQuery) (string, error) {
+			if string(q.Extras) == `"text"` {
+				return "", errors.New("extras: not an object")
+			}
+			return fmt.Sprint("token of ", q.DboID, " ", q.RowID, " ", string(q.Extras), " ", q.Lifetime), nil
+		},
 		Look: func(_ context.Context, id protocol.ServerID) (consoleapi.Scene, error) {
-			return consoleapi.Scene{Sockets: int(id), Channels: []consoleapi.ChannelState{{Channel: "chat/<b>", Members: 2, Messages: 7}}}, nil
+			return consoleapi.Scene{Sockets: int(id), Channels: []consoleapi.ChannelState{{Channel: "chat/<b>", Members: 2, Messages: 7}},
+				Measures: []consoleapi.GatewayMeasures{{Gateway: "gw000001"}}}, nil
 		},
 	})
 	if err != nil {
@@ -197,23 +212,105 @@ func TestLive(t *testing.T) {
 	}
 	w := ask(c, http.MethodGet, "/console/api/live?server=3", "", in)
 	var got struct {
-		Sockets    int                                        `json:"sockets"`
-		Channels   []consoleapi.ChannelState                  `json:"channels"`
-		Values     map[string]map[string]float64              `json:"values"`
-		Histograms map[string]map[string]consoleapi.Histogram `json:"histograms"`
+		Sockets  int                          `json:"sockets"`
+		Channels []consoleapi.ChannelState    `json:"channels"`
+		Measures []consoleapi.GatewayMeasures `json:"measures"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Sockets != 3 || len(got.Channels) != 1 || got.Values["evictions_total"]["backlog"] != 2 || got.Values["evictions_total"]["rate"] != 1 {
+	if got.Sockets != 3 || len(got.Channels) != 1 || len(got.Measures) != 1 || got.Measures[0].Gateway != "gw000001" {
 		t.Errorf("%s", w.Body)
 	}
-	h := got.Histograms["fanout_latency_seconds"][""]
+	m, err := c.Measure()
+	if err != nil || m.Values["evictions_total"]["backlog"] != 2 || m.Values["evictions_total"]["rate"] != 1 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	h := m.Histograms["fanout_latency_seconds"][""]
 	if h.Count != 1 || len(h.Buckets) != 2 || h.Buckets[0][1] != 0 || h.Buckets[1][1] != 1 {
 		t.Errorf("%+v", h)
 	}
-	if got.Values["something_else"] != nil {
+	if m.Values["something_else"] != nil {
 		t.Error("a metric that nobody shows is told")
+	}
+}
+
+func TestTraces(t *testing.T) {
+	c, _ := newConsole(t, token)
+	in := signIn(t, c)
+	for query, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"server=1&channel=chat%2Fa&socketId=gw000002xyz&after=7": {http.StatusOK, `"Channel":"chat/a","After":7`},
+		"server=1&channel=a&socketId=gw000002gone":               {http.StatusNotFound, "gateway_gone"},
+		"channel=a&socketId=gw000002xyz":                         {http.StatusBadRequest, "server"},
+		"server=1&socketId=gw000002xyz":                          {http.StatusBadRequest, "channel"},
+		"server=1&channel=%ff&socketId=gw000002xyz":              {http.StatusBadRequest, "channel"},
+		"server=1&channel=a&socketId=short":                      {http.StatusBadRequest, "socketId"},
+		"server=1&channel=a&socketId=gw000002xyz&after=-1":       {http.StatusBadRequest, "after"},
+	} {
+		if w := ask(c, http.MethodGet, "/console/api/traces?"+query, "", in); w.Code != want.status || !strings.Contains(w.Body.String(), want.text) {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	if w := ask(c, http.MethodGet, "/console/api/traces?server=1&channel=a&socketId=gw000002xyz", ""); w.Code != http.StatusUnauthorized {
+		t.Errorf("signed out: %d", w.Code)
+	}
+}
+
+func TestMint(t *testing.T) {
+	c, _ := newConsole(t, token)
+	in := signIn(t, c)
+	for body, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		`{"dbo_id":5,"row_id":17}`:                           {http.StatusOK, "token of 5 17  10m0s"},
+		`{"row_id":"9f0c","extras":{"name":"A"},"ttl":3600}`: {http.StatusOK, `token of 0 \"9f0c\" {\"name\":\"A\"} 1h0m0s`},
+		`{"row_id":17,"extras":null,"ttl":1}`:                {http.StatusOK, "token of 0 17  1s"},
+		`{"row_id":17,"ttl":3601}`:                           {http.StatusBadRequest, "invalid_body"},
+		`{"row_id":17,"ttl":0}`:                              {http.StatusBadRequest, "invalid_body"},
+		`{"row_id":17,"ttl":"1h"}`:                           {http.StatusBadRequest, "invalid_body"},
+		`{"row_id":17,"alg":"none"}`:                         {http.StatusBadRequest, "invalid_body"},
+		`{"row_id":17}{"row_id":18}`:                         {http.StatusBadRequest, "invalid_body"},
+		`{"row_id":17,"extras":"text"}`:                      {http.StatusBadRequest, "not an object"},
+		`{"dbo_id":5}`:                                       {http.StatusBadRequest, "row_id"},
+		`{"row_id":"` + strings.Repeat("x", 5000) + `"}`:     {http.StatusBadRequest, "invalid_body"},
+		`{"dbo_id":-1,"row_id":17}`:                          {http.StatusBadRequest, "row_id"},
+	} {
+		if w := ask(c, http.MethodPost, "/console/api/mint", body, in); w.Code != want.status || !strings.Contains(w.Body.String(), want.text) {
+			t.Errorf("%.60s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	good := `{"row_id":17}`
+	for name, tt := range map[string]struct {
+		want   int
+		change []func(*http.Request)
+	}{
+		"signed out":         {http.StatusUnauthorized, nil},
+		"another site":       {http.StatusForbidden, []func(*http.Request){in, with("Sec-Fetch-Site", "cross-site")}},
+		"another origin":     {http.StatusForbidden, []func(*http.Request){in, with("Origin", "http://evil.example")}},
+		"without the header": {http.StatusForbidden, []func(*http.Request){in, func(r *http.Request) { r.Header.Del("X-Fanfare-Console") }}},
+	} {
+		if w := ask(c, http.MethodPost, "/console/api/mint", good, tt.change...); w.Code != tt.want || strings.Contains(w.Body.String(), "token of") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if w := ask(c, http.MethodGet, "/console/api/mint", "", in); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("GET: %d", w.Code)
+	}
+	if w := ask(c, http.MethodGet, "/console/api/session", "", in); !strings.Contains(w.Body.String(), `"mint":true`) {
+		t.Errorf("session: %s", w.Body)
+	}
+	off, err := consoleapi.New(consoleapi.Options{AdminToken: token, API: &fakeAPI{}, Gatherer: prometheus.NewRegistry(),
+		Look:   func(context.Context, protocol.ServerID) (consoleapi.Scene, error) { return consoleapi.Scene{}, nil },
+		Traces: func(context.Context, consoleapi.TracesQuery) ([]byte, error) { return nil, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := ask(off, http.MethodPost, "/console/api/mint", good, in); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "mint_off") {
+		t.Errorf("without a secret: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -20,6 +20,14 @@ type Scene struct {
 	Channels []ChannelState `json:"channels"`
 	// ChannelsTotal counts the others too.
 	ChannelsTotal int `json:"channels_total"`
+	// Measures of every gateway that answered. They are not summed up: counters begin anew with a gateway.
+	Measures []GatewayMeasures `json:"measures"`
+}
+
+// GatewayMeasures are one gateway's.
+type GatewayMeasures struct {
+	Gateway protocol.NodeID `json:"gateway"`
+	Measures
 }
 
 // MaxChannels bounds Scene.Channels.
@@ -43,7 +51,7 @@ type ChannelState struct {
 	Messages uint64 `json:"messages"`
 }
 
-// Measures are the metrics of this gateway that the console shows.
+// Measures are the metrics of a gateway that the console shows.
 type Measures struct {
 	At time.Time `json:"at"`
 	// Values by name, without fanfare_, and label value ("" without a label).
@@ -72,8 +80,8 @@ var shown = map[string]bool{ //nolint:gochecknoglobals // constant table
 	"fanout_latency_seconds": true, "stage_latency_seconds": true, "broker_publish_ack_seconds": true,
 }
 
-// measure reads the metrics, or repeats what it has read just now.
-func (c *Console) measure() (Measures, error) {
+// Measure reads this gateway's metrics, or repeats what it has read just now.
+func (c *Console) Measure() (Measures, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()

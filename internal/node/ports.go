@@ -148,6 +148,8 @@ const (
 	verbDisconnect = "disconnect"
 	verbOccupancy  = "occupancy"
 	verbLoad       = "load"
+	verbSockets    = "sockets"
+	verbTraces     = "traces"
 )
 
 // peers asks other gateways, and answers them.

@@ -49,6 +49,8 @@ export interface Session {
   version: string;
   read_only: boolean;
   demo: boolean;
+  /** Tokens for users can be made here. */
+  mint: boolean;
 }
 
 export class ApiError extends Error {
@@ -118,6 +120,13 @@ export interface Histogram {
   count: number;
   buckets: [number, number][];
 }
+/** What one gateway has measured. Its counters begin anew with it. */
+export interface Measures {
+  gateway: string;
+  at: string;
+  values: Record<string, Record<string, number>>;
+  histograms: Record<string, Record<string, Histogram>>;
+}
 export interface Live {
   gateway: string;
   at: string;
@@ -125,8 +134,7 @@ export interface Live {
   sockets: number;
   channels: { channel: string; members: number; messages: number }[];
   channels_total: number;
-  values: Record<string, Record<string, number>>;
-  histograms: Record<string, Record<string, Histogram>>;
+  measures: Measures[];
 }
 export const live = (server: number) => request<Live>("GET", `api/live?server=${server}`).then((a) => a.data);
 

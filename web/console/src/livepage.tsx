@@ -1,8 +1,8 @@
 // What goes on now: gateways, sockets, channels, latencies, losses.
 import { memo, useEffect, useMemo, useState } from "react";
-import { live, messageOf, type Live, type Workspace } from "./api.js";
+import { live, messageOf, type Histogram, type Live, type Measures, type Workspace } from "./api.js";
 import { Chart, type Line } from "./chart.js";
-import { duration, grown, percentile, rate, seconds, short, sum } from "./measure.js";
+import { byLabel, duration, grown, pace, percentile, short, sum, together, total, type Pace } from "./measure.js";
 import { Notice, plural } from "./ui.js";
 
 const every = 2000;
@@ -20,36 +20,57 @@ interface Point {
 
 interface State {
   now: Live;
-  before?: Live;
   points: Point[];
   /** Messages a second, by channel. */
   rates: Map<string, number>;
-  /** The first reading: losses are counted from there on. */
-  first: Live;
+  /** What each gateway did lately; those that have just come are missing. */
+  paces: Map<string, Pace>;
+  /** Since somebody looks, over all gateways, those that have gone included. */
+  grown: Record<string, number>;
+  stages: Record<string, Histogram>;
 }
 
 function next(state: State | undefined, now: Live): State {
-  // Behind a load balancer the next answer may be another gateway's; its counters are its own.
-  const before = state?.now.gateway === now.gateway ? state.now : undefined;
-  const latency = (p: number) => (before ? percentile(before.histograms["fanout_latency_seconds"]?.[""], now.histograms["fanout_latency_seconds"]?.[""], p) : null);
+  const paces = new Map<string, Pace>();
+  const growth = { ...state?.grown };
+  const stages = { ...state?.stages };
+  let latency: Histogram | undefined;
+  for (const m of now.measures) {
+    const before = state?.now.measures.find((b) => b.gateway === m.gateway);
+    if (!before) continue;
+    if (before.at === m.at) {
+      // It has repeated what it had read just before.
+      const same = state?.paces.get(m.gateway);
+      if (same) paces.set(m.gateway, same);
+      continue;
+    }
+    const p = pace(before, m, counted);
+    paces.set(m.gateway, p);
+    latency = together(latency, p.latency);
+    for (const [name, n] of Object.entries(p.grown)) growth[name] = (growth[name] ?? 0) + n;
+    for (const [name, h] of Object.entries(p.stages)) stages[name] = together(stages[name], h);
+  }
+  const all = [...paces.values()];
   const point: Point = {
     at: Date.parse(now.at) / 1000,
-    messages: before ? rate(before, now, "publications_total") : null,
-    deliveries: before ? rate(before, now, "deliveries_total") : null,
-    sockets: sum(now, "sessions"),
-    p50: latency(0.5),
-    p95: latency(0.95),
-    p99: latency(0.99),
+    // Every gateway with members fans a message out: the busiest one's number comes nearest to how many there were.
+    messages: all.length ? Math.max(...all.map((p) => p.messages)) : null,
+    deliveries: all.length ? all.reduce((n, p) => n + p.deliveries, 0) : null,
+    sockets: now.sockets,
+    p50: percentile(latency, 0.5),
+    p95: percentile(latency, 0.95),
+    p99: percentile(latency, 0.99),
   };
   const rates = new Map<string, number>();
-  if (before) {
-    const was = new Map(before.channels.map((c) => [c.channel, c.messages]));
+  if (state) {
+    const seconds = Math.max(0.2, (Date.parse(now.at) - Date.parse(state.now.at)) / 1000);
+    const was = new Map(state.now.channels.map((c) => [c.channel, c.messages]));
     for (const c of now.channels) {
       const old = was.get(c.channel);
-      rates.set(c.channel, (old === undefined ? 0 : grown(old, c.messages)) / seconds(before, now));
+      rates.set(c.channel, (old === undefined ? 0 : grown(old, c.messages)) / seconds);
     }
   }
-  return { now, before, rates, points: [...(before ? state!.points : []), point].slice(-keep), first: before ? state!.first : now };
+  return { now, rates, paces, grown: growth, stages, points: [...(state?.points ?? []), point].slice(-keep) };
 }
 
 const latencyLines: Line[] = [
@@ -75,6 +96,8 @@ const losses: { name: string; metric: string; what: string }[] = [
   { name: "Errors told to clients", metric: "errors_total", what: "" },
 ];
 
+const counted = losses.map((l) => l.metric);
+
 export function LivePage({ server }: { server: Workspace }) {
   const [state, setState] = useState<State>();
   const [problem, setProblem] = useState("");
@@ -87,7 +110,7 @@ export function LivePage({ server }: { server: Workspace }) {
         try {
           const now = await live(server.id);
           if (over) return;
-          setState((old) => (old?.now.at === now.at ? old : next(old, now)));
+          setState((old) => next(old, now));
           setProblem("");
         } catch (error) {
           if (over) return;
@@ -118,7 +141,8 @@ export function LivePage({ server }: { server: Workspace }) {
   const { now } = state;
   const last = state.points[state.points.length - 1]!;
   const number = (v: number | null, format: (v: number) => string) => (v === null ? "–" : format(v));
-  const down = now.values["broker_connected"]?.[""] === 0;
+  const down = now.measures.filter((m) => m.values["broker_connected"]?.[""] === 0).map((m) => m.gateway);
+  const silent = now.gateways.filter((g) => g.sockets === null).length;
   const lost = sum(now, "broker_gaps_unrepaired_total") + sum(now, "broker_dropped_total");
 
   return (
@@ -127,7 +151,7 @@ export function LivePage({ server }: { server: Workspace }) {
         <div>
           <h1>Live</h1>
           <p className="soft">
-            Sockets and channels: all gateways. Rates, latencies and losses: gateway <code>{now.gateway}</code>.
+            {plural(now.measures.length, "gateway")} together{silent > 0 && `; ${silent} more did not answer`}. Asked: <code>{now.gateway}</code>.
           </p>
         </div>
         <div className="actions">
@@ -138,7 +162,7 @@ export function LivePage({ server }: { server: Workspace }) {
         </div>
       </div>
       {problem && <Notice kind="bad">{problem} What is shown is of {new Date(now.at).toLocaleTimeString("en-GB")}.</Notice>}
-      {down && <Notice kind="bad">This gateway is cut from the broker.</Notice>}
+      {down.length > 0 && <Notice kind="bad">Cut from the broker: {down.join(", ")}.</Notice>}
       <dl className="tiles">
         <Tile name="Sockets" value={short(now.sockets)} />
         <Tile name="Channels in use" value={short(now.channels_total)} />
@@ -150,8 +174,8 @@ export function LivePage({ server }: { server: Workspace }) {
       <div className="charts">
         <Chart title="Fan-out latency" lines={latencyLines} data={data.latency} format={duration} span={span} />
         <Chart title="Messages and deliveries" lines={rateLines} data={data.rates} format={perSecond} span={span} />
-        <Chart title="Sockets on this gateway" lines={socketLines} data={data.sockets} format={short} span={span} />
-        <Stages state={state} />
+        <Chart title="Sockets" lines={socketLines} data={data.sockets} format={short} span={span} />
+        <Stages stages={state.stages} />
       </div>
       <Channels now={now} rates={state.rates} />
       <div className="halves">
@@ -169,6 +193,15 @@ export function LivePage({ server }: { server: Workspace }) {
                   <th scope="col" className="num">
                     Sockets
                   </th>
+                  <th scope="col" className="num">
+                    Deliveries
+                  </th>
+                  <th scope="col" className="num">
+                    p99
+                  </th>
+                  <th scope="col" className="num">
+                    Evictions
+                  </th>
                 </tr>
               </thead>
               <tbody>
@@ -185,6 +218,7 @@ export function LivePage({ server }: { server: Workspace }) {
                     </td>
                     <td>{age(Date.parse(now.at) - Date.parse(g.started))}</td>
                     <td className="num">{g.sockets === null ? "no answer" : g.sockets.toLocaleString("en")}</td>
+                    <GatewayPace pace={state.paces.get(g.id)} measures={now.measures.find((m) => m.gateway === g.id)} />
                   </tr>
                 ))}
               </tbody>
@@ -204,7 +238,7 @@ export function LivePage({ server }: { server: Workspace }) {
                     Since you look
                   </th>
                   <th scope="col" className="num">
-                    Since its start
+                    Since their start
                   </th>
                 </tr>
               </thead>
@@ -214,7 +248,7 @@ export function LivePage({ server }: { server: Workspace }) {
                     <td>
                       {l.name} <span className="soft small">{reasons(now, l.metric) || l.what}</span>
                     </td>
-                    <td className="num">{grown(sum(state.first, l.metric), sum(now, l.metric)).toLocaleString("en")}</td>
+                    <td className="num">{(state.grown[l.metric] ?? 0).toLocaleString("en")}</td>
                     <td className="num">{sum(now, l.metric).toLocaleString("en")}</td>
                   </tr>
                 ))}
@@ -247,8 +281,20 @@ function age(ms: number): string {
   return plural(Math.floor(minutes / 1440), "day");
 }
 
+/** What one gateway does: deliveries and latency now, and the clients it has sent away since its start. */
+function GatewayPace({ pace, measures }: { pace: Pace | undefined; measures: Measures | undefined }) {
+  const p99 = pace ? percentile(pace.latency, 0.99) : null;
+  return (
+    <>
+      <td className="num">{pace ? perSecond(pace.deliveries) : "–"}</td>
+      <td className="num">{p99 === null ? "–" : duration(p99)}</td>
+      <td className="num">{measures ? total(measures, "evictions_total").toLocaleString("en") : "–"}</td>
+    </>
+  );
+}
+
 const reasons = (now: Live, metric: string) =>
-  Object.entries(now.values[metric] ?? {})
+  [...byLabel(now, metric)]
     .filter(([name, n]) => name && n > 0)
     .sort((x, y) => y[1] - x[1])
     .slice(0, 4)
@@ -256,11 +302,9 @@ const reasons = (now: Live, metric: string) =>
     .join(", ");
 
 /** Where a message spends its time, over what was read. */
-function Stages({ state }: { state: State }) {
-  const now = state.now.histograms["stage_latency_seconds"] ?? {};
-  const first = state.first.histograms["stage_latency_seconds"] ?? {};
-  const rows = Object.entries(now)
-    .map(([name, h]) => ({ name, p50: percentile(first[name], h, 0.5), p99: percentile(first[name], h, 0.99) }))
+function Stages({ stages }: { stages: Record<string, Histogram> }) {
+  const rows = Object.entries(stages)
+    .map(([name, h]) => ({ name, p50: percentile(h, 0.5), p99: percentile(h, 0.99) }))
     .filter((r) => r.p50 !== null);
   return (
     <section className="card panel" aria-labelledby="stages-title">

@@ -230,8 +230,11 @@ test("live: 200 busy channels and 5000 sockets stay smooth", async () => {
         gateway: "gw000001", at: new Date().toISOString(), sockets: 5000, channels_total: 200,
         gateways: Array.from({ length: 5 }, (_, i) => ({ id: `gw00000${i}`, addr: "10.0.0.1:8000", state: "alive", started: new Date(0).toISOString(), sockets: 1000 })),
         channels: Array.from({ length: 200 }, (_, i) => ({ channel: `chat/room-${i}`, members: 25 + ((i * 7 + n) % 11), messages: n * 20 * (i % 9) })),
-        values: { sessions: { "": 5000 + (n % 7) }, publications_total: { "": n * 4000 }, deliveries_total: { "": n * 100_000 }, evictions_total: { backlog: n } },
-        histograms: { fanout_latency_seconds: { "": { count: n * 4000, buckets: bounds.map((b, i) => [b, Math.min(n * 4000, n * 200 * i)]) } }, stage_latency_seconds: {} },
+        measures: Array.from({ length: 5 }, (_, i) => ({
+          gateway: `gw00000${i}`, at: new Date().toISOString(),
+          values: { sessions: { "": 1000 + (n % 7) }, publications_total: { "": n * 4000 }, deliveries_total: { "": n * 20_000 }, evictions_total: { backlog: n } },
+          histograms: { fanout_latency_seconds: { "": { count: n * 4000, buckets: bounds.map((b, i) => [b, Math.min(n * 4000, n * 200 * i)]) } }, stage_latency_seconds: {} },
+        })),
       },
     });
   });
