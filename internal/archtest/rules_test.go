@@ -48,6 +48,7 @@ var rooms = map[string]room{
 	"internal/config":    {ours: []string{"internal/forwarded"}, never: []string{natsIO, gws}},
 	"internal/ops":       {never: []string{natsIO, gws}},
 	"internal/tlsfile":   {never: []string{natsIO, gws}},
+	"internal/watch":     {never: []string{natsIO, gws}},
 
 	"internal/node": {ours: everything},
 	"cmd/fanfare":   {ours: everything},
