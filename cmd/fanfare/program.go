@@ -71,6 +71,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 		p.setupCommand(),
 		p.migrateCommand(),
 		p.checkCommand(),
+		p.readyCommand(),
 		p.versionCommand(),
 	)
 	root.AddCommand(p.toolCommands()...)
