@@ -68,6 +68,17 @@ func newMetrics(b *Broker, r prometheus.Registerer) (*metrics, error) {
 	m.receivedUnstored = m.received.WithLabelValues("unstored")
 	m.receivedOwn = m.received.WithLabelValues("own")
 	m.late = m.received.WithLabelValues("late")
+	// What an alert looks at is there from the start: a series that appears with its first count has no rate.
+	for _, kind := range []string{"stored", "unstored"} {
+		for _, result := range []string{"unavailable", "unknown", "overloaded"} {
+			m.published.WithLabelValues(kind, result)
+		}
+	}
+	m.published.WithLabelValues("stored", "ok")
+	m.gaps.WithLabelValues("link")
+	m.gaps.WithLabelValues("tail")
+	m.dropped.WithLabelValues("slow_consumer")
+	m.dropped.WithLabelValues("cut")
 	if r == nil {
 		return m, nil
 	}

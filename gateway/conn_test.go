@@ -19,7 +19,7 @@ func bareConn(tb testing.TB, nc net.Conn, backlog int) *conn {
 	drains := &sync.WaitGroup{}
 	tb.Cleanup(drains.Wait)
 	limits := &connLimits{backlogBytes: backlog, writeTimeout: 2 * time.Second, linger: time.Second, drains: drains,
-		metrics: newMetrics(prometheus.NewRegistry())}
+		metrics: newMetrics(Options{Registerer: prometheus.NewRegistry()})}
 	c := &conn{Conn: nc, limits: limits, fd: rawFD(nc)}
 	tb.Cleanup(c.drop)
 	return c

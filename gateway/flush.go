@@ -91,7 +91,7 @@ func (t *topic) flush(once bool) {
 		t.mu.Unlock()
 
 		t.write(&b, number, targets)
-		t.hub.gw.metrics.flushed(&b, len(targets), now)
+		t.hub.gw.metrics.flushed(&b, len(targets), now, t.load)
 
 		b.reset()
 		t.mu.Lock()

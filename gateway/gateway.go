@@ -98,7 +98,7 @@ type Gateway struct {
 // New makes a Gateway. It starts nothing; Run does.
 func New(o Options) *Gateway {
 	g := &Gateway{
-		opts: o, log: o.Logger, metrics: newMetrics(o.Registerer),
+		opts: o, log: o.Logger, metrics: newMetrics(o),
 		byID: make(map[protocol.SessionID]*Session), started: make(chan struct{}), addresses: make(map[string]int),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -249,6 +249,8 @@ func (g *Gateway) add(s *Session) {
 	g.sessions = append(g.sessions, s)
 	g.byID[s.id] = s
 	g.metrics.sessions.Inc()
+	s.load = g.metrics.servers.of(s.server)
+	s.load.opened()
 	g.recordConnect(s)
 }
 
@@ -262,6 +264,7 @@ func (g *Gateway) removed(s *Session, why closeReason) {
 	delete(g.byID, s.id)
 	g.mu.Unlock()
 	g.metrics.sessions.Dec()
+	s.load.closed()
 	g.metrics.closes.WithLabelValues(closeReasons[why]).Inc()
 }
 

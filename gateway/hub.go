@@ -79,7 +79,7 @@ func (h *Hub) enter(ctx context.Context, key protocol.Topic, rule *policy.Rule) 
 	s.mu.Lock()
 	t := s.topics[key]
 	if t == nil {
-		t = &topic{hub: h, key: key, ready: make(chan struct{}), idle: time.Now()}
+		t = &topic{hub: h, key: key, ready: make(chan struct{}), idle: time.Now(), load: h.gw.metrics.servers.of(key.Server)}
 		t.quiet.L = &t.mu
 		t.rule.Store(rule)
 		t.stored = rule.History > 0

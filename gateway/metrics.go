@@ -24,6 +24,7 @@ type metrics struct {
 	drainTotal                         prometheus.Gauge
 	drained                            prometheus.Counter
 	highWater                          atomic.Int64
+	servers                            *serverLoads
 }
 
 type stage uint8
@@ -43,7 +44,8 @@ var stageNames = [stageCount]string{"accept", "trigger", "store", "transit", "qu
 // latencyBuckets reach from 50 µs to 10 s.
 var latencyBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(o Options) *metrics {
+	r := o.Registerer
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "fanfare_" + name, Help: help})
 		r.MustRegister(c)
@@ -84,6 +86,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		drainTotal:   gauge("drain_sessions", "Sockets at the beginning of the drain."),
 		drained:      counter("drained_sessions_total", "Sockets sent away by the drain so far."),
 	}
+	// What an alert looks at is there from the start: a series that appears with its first count has no rate.
+	for _, reason := range evictReasons[1:] {
+		m.evictions.WithLabelValues(reason)
+	}
+	m.errors.WithLabelValues(string(protocol.CodeInternal))
+	for _, reason := range closeReasons {
+		m.closes.WithLabelValues(reason)
+	}
+	limit := gauge("sessions_limit", "limits.sockets: the most open sockets; 0 = no limit.")
+	limit.Set(float64(o.Sockets))
+	m.servers = newServerLoads()
+	r.MustRegister(m.servers)
 	m.fanout = prometheus.NewHistogram(histogram("fanout_latency_seconds",
 		"Accepted by the first gateway until written to the last socket of this one, once per publication."))
 	m.stages = prometheus.NewHistogramVec(histogram("stage_latency_seconds",
@@ -106,11 +120,12 @@ func (m *metrics) presence(action protocol.PresenceAction) {
 }
 
 // flushed counts one batch written to so many members; started is when its flush began.
-func (m *metrics) flushed(b *batch, members int, started time.Time) {
+func (m *metrics) flushed(b *batch, members int, started time.Time, load *serverLoad) {
 	now := time.Now()
 	m.flushes.Inc()
 	m.bytesOut.Add(float64(len(b.buf) * members))
 	n := len(b.accepted)
+	load.flushed(n, members, len(b.buf))
 	if n == 0 {
 		return
 	}

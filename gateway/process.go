@@ -50,6 +50,7 @@ func (s *Session) process(m *gws.Message) {
 		return
 	}
 	gw.metrics.frames.WithLabelValues(r.Action.String()).Inc()
+	s.load.received()
 	switch r.Action {
 	case protocol.ActionJoin:
 		s.join(channel, ref, r.Payload)

@@ -24,7 +24,9 @@ type Session struct {
 	index  int // in Gateway.sessions; guarded by Gateway.mu
 	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
 	turnedAway bool
+	load       *serverLoad // of its realtime server; nil before it was added
 
+	sentAway atomic.Bool // by a drain: its user is expected on another gateway
 	identity atomic.Pointer[protocol.Identity]
 	opened   int64        // Unix milliseconds
 	heard    atomic.Int64 // Unix milliseconds of the last sign of life
@@ -133,6 +135,7 @@ func (s *Session) end(err error) {
 	subs := s.subs
 	s.subs = nil
 	s.mu.Unlock()
+	s.sentAway.Store(reason == reasonDrain)
 	past := s.past(len(subs))
 	for _, m := range subs {
 		past.was(m.leave(false))

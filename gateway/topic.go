@@ -17,6 +17,8 @@ import (
 type topic struct {
 	hub *Hub
 	key protocol.Topic
+	// load counts for the realtime server.
+	load *serverLoad
 
 	// ready is closed when the topic is attached, or has failed with err; both are set before.
 	ready chan struct{}

@@ -29,6 +29,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "fanfare_history_trims_total", Help: "Trims of a channel, by result: done, failed, skipped (queue full).",
 		}, []string{"result"}),
 	}
+	m.resumes.WithLabelValues(label(true))
+	m.resumes.WithLabelValues(label(false))
 	if r == nil {
 		return m, nil
 	}
