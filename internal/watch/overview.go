@@ -1,7 +1,9 @@
 package watch
 
-// Dashboards are all that deploy/grafana holds.
-func dashboards() []dashboard { return []dashboard{overview()} }
+// dashboards are all that deploy/grafana holds.
+func dashboards() []dashboard {
+	return []dashboard{overview(), gatewayBoard(), brokerBoard(), serversBoard()}
+}
 
 // overview answers whether people get their messages, and in time; everything else is there to say where to look next.
 func overview() dashboard {
