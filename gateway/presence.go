@@ -102,7 +102,9 @@ func (t *topic) announceLocked(m *subscription, action protocol.PresenceAction) 
 		if action != protocol.PresenceLeave {
 			entry = m.entry("")
 		}
-		t.changeLocked(action, rosterKey{session: m.session.id}, entry)
+		if key := (rosterKey{session: m.session.id}); action != protocol.PresenceLeave || !t.stayLocked(m, key) {
+			t.changeLocked(action, key, entry)
+		}
 	}
 	t.tellPatternsLocked(rule, m, action)
 	gw.metrics.presence(action)
@@ -128,7 +130,12 @@ func (t *topic) tellPatternsLocked(rule *policy.Rule, m *subscription, action pr
 		if action != protocol.PresenceLeave {
 			entry = m.entry(t.key.Channel)
 		}
-		if p.changeLocked(action, rosterKey{session: m.session.id, source: t.key.Channel}, entry) {
+		key := rosterKey{session: m.session.id, source: t.key.Channel}
+		if action == protocol.PresenceLeave && p.stayLocked(m, key) {
+			p.mu.Unlock()
+			return
+		}
+		if p.changeLocked(action, key, entry) {
 			p.flushLocked(time.Now(), false)
 		} else {
 			p.mu.Unlock()
@@ -205,6 +212,9 @@ func (t *topic) Changed(changes []PresenceChange) {
 			}
 		}
 		t.changeLocked(c.Action, key, entry)
+		if c.Action == protocol.PresenceJoin {
+			t.backLocked(key, entry)
+		}
 	}
 }
 

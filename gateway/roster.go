@@ -12,6 +12,7 @@ type roster struct {
 	slots  int // of all chunks, those of removed entries included
 	// unwatched is when the last watcher left, in Unix nanoseconds; 0 while there are watchers.
 	unwatched int64
+	stays     stays // entries of members that have gone and are kept
 }
 
 // rosterChunk is a stretch of entries.
