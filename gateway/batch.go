@@ -64,11 +64,16 @@ func (b *batch) uniform() bool {
 // visible calls f for each stretch of frames that m may see, from byte from on, in order and as few as the
 // runs allow.
 func (b *batch) visible(m *subscription, from int, f func([]byte)) {
+	b.spans(m, from, func(begin, end int) { f(b.buf[begin:end]) })
+}
+
+// spans is visible with the places in the buffer.
+func (b *batch) spans(m *subscription, from int, f func(begin, end int)) {
 	if from >= len(b.buf) {
 		return
 	}
 	if b.uniform() {
-		f(b.buf[from:])
+		f(from, len(b.buf))
 		return
 	}
 	start, open := 0, -1 // open is where the stretch of visible runs begins
@@ -81,13 +86,13 @@ func (b *batch) visible(m *subscription, from int, f func([]byte)) {
 					open = begin
 				}
 			} else if open >= 0 {
-				f(b.buf[open:begin])
+				f(open, begin)
 				open = -1
 			}
 		}
 		start = r.end
 	}
 	if open >= 0 {
-		f(b.buf[open:])
+		f(open, len(b.buf))
 	}
 }

@@ -229,6 +229,11 @@ func (c *conn) sendLocked(b []byte) error {
 	case c.fd >= 0:
 		n, err = sendNow(c.fd, b)
 	}
+	return c.sentLocked(b, n, err)
+}
+
+// sentLocked keeps what the kernel did not take of b, or ends the conn.
+func (c *conn) sentLocked(b []byte, n int, err error) error {
 	if err != nil {
 		c.evictLocked(evictError)
 		return err

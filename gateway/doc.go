@@ -9,8 +9,8 @@
 // worker, so that the frames of one socket are processed strictly in order, and its own stack stays small.
 //
 // Out: Broker > topic.Deliver > the topic's batch of encoded WebSocket frames > flush: one non-blocking write
-// of the same bytes to every member > what the kernel refuses goes to that conn's bounded backlog. Nothing is
-// parsed on the way out.
+// of the same bytes to every member, where there is io_uring many of them in one system call (rings.go) > what the
+// kernel refuses goes to that conn's bounded backlog. Nothing is parsed on the way out.
 //
 // # Goroutines
 //
@@ -24,5 +24,6 @@
 //
 // No lock but conn's and hold's is held over a write to a socket, and that write never blocks. No lock is held over
 // a call into a port, but for Presence.Put and Delete, which only queue, and Settings.Current. topic.storing is
-// held while a feed is switched; nobody waits for it.
+// held while a feed is switched; nobody waits for it. A flush through a ring holds many conns at once, in no order:
+// it takes only those it gets without waiting.
 package gateway

@@ -125,6 +125,21 @@ func (t *topic) flush(once bool) {
 // write sends a batch to its targets: those who joined while it was being gathered get the part behind their
 // joining.
 func (t *topic) write(b *batch, number uint64, targets []*subscription) {
+	gw := t.hub.gw
+	if len(b.buf) <= min(gw.connLimits.backlogBytes, drainPiece) { // conn.write cuts what is larger
+		if w := gw.rings.take(len(targets)); w != nil {
+			sent, err := w.write(b, number, targets)
+			gw.rings.give(w, err != nil)
+			gw.metrics.written(sent, len(targets))
+			if err != nil {
+				gw.log.Error("io_uring failed; it is not used any more", "err", err)
+				gw.rings.stop()
+				gw.metrics.ioURing.Set(0)
+			}
+			return
+		}
+	}
+	gw.metrics.written(0, len(targets))
 	if !b.uniform() {
 		for _, m := range targets {
 			b.visible(m, m.from(number), m.send)

@@ -33,6 +33,8 @@ type Options struct {
 	SocketsPerAddress int // 0 = no limit
 	UpgradesPerSecond int // 0 = no limit
 	AllowedOrigins    []string
+	// IOURing lets flushes use io_uring when the kernel has it.
+	IOURing bool
 
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -68,6 +70,7 @@ type Gateway struct {
 	lifecycle Lifecycle
 
 	hub       *Hub
+	rings     rings
 	workers   workers
 	upgrader  *gws.Upgrader
 	upgrades  *limiter
@@ -105,6 +108,7 @@ func New(o Options) *Gateway {
 	g.connLimits = connLimits{backlogBytes: o.BacklogBytes, writeTimeout: o.WriteTimeout, linger: 2 * time.Second,
 		drains: &g.drains, metrics: g.metrics}
 	g.hub = newHub(g)
+	g.rings.least = ringMembers
 	g.upgrader = newUpgrader(g)
 	g.upgrades = newLimiter(o.UpgradesPerSecond)
 	return g
@@ -116,6 +120,7 @@ func (g *Gateway) Run(ctx context.Context, p Ports) error {
 	g.broker, g.history, g.presence, g.auth, g.triggers, g.peers, g.settings =
 		p.Broker, p.History, p.Presence, p.Authenticator, p.Triggers, p.Peers, p.Settings
 	g.lifecycle = p.Lifecycle
+	g.useRings()
 	if g.begin() {
 		g.ready.Store(true)
 		close(g.started)
@@ -169,6 +174,7 @@ func (g *Gateway) Close() {
 	g.workers.close()
 	g.hub.close()
 	g.drains.Wait()
+	g.rings.close()
 }
 
 // startWait is how long a request that comes while the gateway starts is kept waiting before it is answered 503:

@@ -259,7 +259,7 @@ func nested(pattern string, history int) policy.Rule {
 func testOptions() Options {
 	return Options{
 		Node: "testnode", Limits: protocol.DefaultLimits(), BacklogBytes: 512 << 10, WriteTimeout: 2 * time.Second,
-		FlushInterval: 5 * time.Millisecond, HandshakeTimeout: 2 * time.Second, PingInterval: 25 * time.Second, PongTimeout: time.Minute,
+		FlushInterval: 5 * time.Millisecond, IOURing: true, HandshakeTimeout: 2 * time.Second, PingInterval: 25 * time.Second, PongTimeout: time.Minute,
 		Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -297,6 +297,7 @@ func newServer(tb testing.TB, o Options, rules ...policy.Rule) *server {
 	tb.Helper()
 	s := &server{memory: newMemory(), book: &bookStore{book: bookOf(tb, 1, rules...)}, stopFront: func() {}}
 	s.Gateway = New(o)
+	s.rings.least = 1 // everything over TCP goes through a ring where the kernel has one
 	s.front = &Front{Gateway: s.Gateway, Handler: http.NotFoundHandler(), Logger: o.Logger}
 	s.ports = Ports{Broker: s.memory, History: s.memory, Presence: s.memory, Authenticator: tokens{}, Triggers: noTriggers{}, Settings: s.book}
 	return s

@@ -18,6 +18,8 @@ type metrics struct {
 	frames, joins, dropped, presences  *prometheus.CounterVec
 	bytesIn, bytesOut                  prometheus.Counter
 	publications, deliveries, flushes  prometheus.Counter
+	ringWrites, plainWrites            prometheus.Counter
+	ioURing                            prometheus.Gauge
 	fanout                             prometheus.Histogram
 	stages                             *prometheus.HistogramVec
 	stageOf                            [stageCount]prometheus.Observer
@@ -83,6 +85,7 @@ func newMetrics(o Options) *metrics {
 		publications: counter("publications_total", "Publications fanned out by this gateway."),
 		deliveries:   counter("deliveries_total", "Publications times members they were fanned out to."),
 		flushes:      counter("flushes_total", "Batches written."),
+		ioURing:      gauge("io_uring", "1 when flushes use io_uring."),
 		drainTotal:   gauge("drain_sessions", "Sockets at the beginning of the drain."),
 		drained:      counter("drained_sessions_total", "Sockets sent away by the drain so far."),
 	}
@@ -105,6 +108,8 @@ func newMetrics(o Options) *metrics {
 	r.MustRegister(m.fanout, m.stages, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fanfare_backlog_high_water_bytes", Help: "Largest backlog of a socket since the last scrape.",
 	}, func() float64 { return float64(m.highWater.Swap(0)) }))
+	writes := vec("batch_writes_total", "Batches written to a socket, by the way they took: io_uring, or plain (a system call for each, TLS, a backlog).", "way")
+	m.ringWrites, m.plainWrites = writes.WithLabelValues("io_uring"), writes.WithLabelValues("plain")
 	for i, name := range stageNames {
 		m.stageOf[i] = m.stages.WithLabelValues(name)
 	}
@@ -112,6 +117,12 @@ func newMetrics(o Options) *metrics {
 }
 
 func (m *metrics) stage(s stage, d time.Duration) { m.stageOf[s].Observe(d.Seconds()) }
+
+// written counts the members of one batch, of which so many were written to through a ring.
+func (m *metrics) written(ring, members int) {
+	m.ringWrites.Add(float64(ring))
+	m.plainWrites.Add(float64(members - ring))
+}
 
 func (m *metrics) received(bytes int) { m.bytesIn.Add(float64(bytes)) }
 

@@ -15,13 +15,10 @@ func sendNow(fd int, b []byte) (int, error) {
 	}
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 		syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
-	switch errno {
-	case 0:
-		return int(n), nil
-	case syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS:
-		return 0, nil
+	if errno != 0 {
+		return 0, passing(errno)
 	}
-	return 0, errno
+	return int(n), nil
 }
 
 // rawFD gives the descriptor of a TCP connection, or -1 when there is none to write to directly.

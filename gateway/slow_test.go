@@ -47,10 +47,13 @@ func withTLS(tb testing.TB) func(*server) {
 	return func(s *server) { s.front.TLS, s.trust = certificate(tb) }
 }
 
+// withoutRings lets every write be a system call of its own.
+func withoutRings(s *server) { s.opts.IOURing = false }
+
 // A member that reads nothing is evicted with 1013 behind what was taken; the others get everything, and what waits
 // for it is bounded.
 func TestSlowReaderIsEvicted(t *testing.T) {
-	for name, change := range map[string]func(*server){"plain": nil, "tls": withTLS(t)} {
+	for name, change := range map[string]func(*server){"ring": nil, "plain": withoutRings, "tls": withTLS(t)} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions()
 			o.WriteTimeout = 30 * time.Second
@@ -95,7 +98,7 @@ func TestSlowReaderIsEvicted(t *testing.T) {
 
 // A presence list far beyond the backlog's limit, and live frames behind it, reach a member that reads slowly.
 func TestLargeListsDoNotEvict(t *testing.T) {
-	for name, change := range map[string]func(*server){"plain": nil, "tls": withTLS(t)} {
+	for name, change := range map[string]func(*server){"ring": nil, "plain": withoutRings, "tls": withTLS(t)} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions()
 			o.BacklogBytes = 64 << 10

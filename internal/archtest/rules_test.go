@@ -23,7 +23,7 @@ var everything = []string{"*"}
 var rooms = map[string]room{
 	"protocol": {stdlib: true},
 
-	"gateway":      {ours: []string{"protocol", "internal/policy"}, never: []string{natsIO}},
+	"gateway":      {ours: []string{"protocol", "internal/policy", "internal/uring"}, never: []string{natsIO}},
 	"broker":       {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
 	"broker/natsd": {never: []string{gws}},
 	"history":      {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
@@ -31,6 +31,7 @@ var rooms = map[string]room{
 	"lifecycle":    {ours: []string{"protocol"}, never: []string{gws}},
 	"client":       {ours: []string{"protocol"}, never: []string{natsIO}},
 
+	"internal/uring":      {never: []string{natsIO, gws}},
 	"internal/subject":    {ours: []string{"protocol"}, stdlib: true},
 	"internal/envelope":   {ours: []string{"protocol"}, stdlib: true},
 	"internal/policy":     {ours: []string{"protocol"}, never: []string{natsIO, gws}},

@@ -20,6 +20,7 @@ type Config struct {
 	AllowedOrigins []string // "*" or origins such as https://app.example
 	TrustedProxies []string // addresses and networks
 	Drain          time.Duration
+	IOURing        string // "auto" or "off"
 	Limits         Limits
 	Triggers       Triggers
 	Lifecycle      Lifecycle
@@ -208,6 +209,7 @@ func Default() Config {
 		Auth:           Auth{Claims: Claims{DboID: "dbo_id", RowID: "row_id", Extras: "extras"}},
 		AllowedOrigins: []string{"*"},
 		Drain:          30 * time.Second,
+		IOURing:        "auto",
 		Limits: Limits{
 			MessageBytes:      64 << 10,
 			ChannelBytes:      200,

@@ -85,6 +85,8 @@ func keys(c *Config) []key {
 		{path: "broker.tls.verify", value: boolValue{&c.Broker.TLS.Verify}, doc: "gateways must show a certificate as well (`nats.tls.cert`)"},
 		{path: "broker.store_limit", value: sizeValue{&c.Broker.StoreLimit, 64 * mib, 1 << 50}, doc: "`fanfare broker`: the most it stores; leave a tenth of the disk free"},
 
+		{path: "io_uring", value: textValue{&c.IOURing, "auto or off", oneOf("auto", "off")}, doc: "`auto`: channels are written to with io_uring where the kernel allows it, one system call for many sockets; `off`: one for each"},
+
 		{path: "limits.message_bytes", value: sizeValue{&l.MessageBytes, 64, 8 * mib}, doc: "one frame of a client; at the limit an error frame, beyond 16 times that the socket is closed"},
 		{path: "limits.channel_bytes", value: intValue{&l.ChannelBytes, 1, 1024, ""}, doc: "length of a channel's name; at the limit an error frame"},
 		{path: "limits.channel_segments", value: intValue{&l.ChannelSegments, 1, 128, ""}, doc: "parts of a channel's name between `/`; at the limit an error frame"},

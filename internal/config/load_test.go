@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 	}
 	// The contract's own table, so that a default does not change by accident.
 	table := map[string]string{
-		"listen": ":8000", "ops_listen": "127.0.0.1:8001", "data_dir": "./fanfare-data", "drain": "30s",
+		"listen": ":8000", "ops_listen": "127.0.0.1:8001", "data_dir": "./fanfare-data", "drain": "30s", "io_uring": "auto",
 		"allowed_origins": "*", "trusted_proxies": "", "triggers.allow_private": "false", "lifecycle.retention": "0",
 		"url": "http://127.0.0.1:8000", "broker.sync": "always", "ops_pprof": "false",
 		"auth.claims.dbo_id": "dbo_id", "auth.claims.row_id": "row_id", "auth.claims.extras": "extras",
@@ -122,7 +122,7 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	t.Chdir(t.TempDir())
 	certificate(t, "c.pem", "k.pem")
 	texts := map[string]string{
-		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "data_dir": "data", "drain": "1m30s",
+		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "data_dir": "data", "drain": "1m30s", "io_uring": "off",
 		"settings_file": "c.pem", "admin_token": "s3cret-admin", "api_keys": "s3cret-a, s3cret-b:read,s3cret-c:publish@2,s3cret-d:admin,s3cret:e:all",
 		"trusted_proxies": "10.0.0.0/8,192.0.2.7", "allowed_origins": "https://a.example,https://b.example:8443", "url": "https://rt.example",
 		"tls.cert": "c.pem", "tls.key": "k.pem", "auth.jwt_secret": "s3cret-jwt", "auth.jwks_url": "https://keys.example/jwks",

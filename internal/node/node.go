@@ -112,7 +112,7 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	limits.Channels, limits.JSONDepth, limits.HistoryFrames = l.ChannelsPerSocket, l.JSONDepth, l.HistoryFrames
 	limits.FramesPerSecond, limits.FramesBurst = l.FramesPerSecond, l.FramesBurst
 	n.gateway = gateway.New(gateway.Options{
-		Node: n.id, Limits: limits, BacklogBytes: l.BacklogBytes, WriteTimeout: l.WriteTimeout, FlushInterval: l.FlushInterval,
+		Node: n.id, Limits: limits, IOURing: cfg.IOURing == "auto", BacklogBytes: l.BacklogBytes, WriteTimeout: l.WriteTimeout, FlushInterval: l.FlushInterval,
 		HandshakeTimeout: l.HandshakeTimeout, PingInterval: l.PingInterval, PongTimeout: l.PongTimeout,
 		Sockets: l.Sockets, SocketsPerAddress: l.SocketsPerAddress, UpgradesPerSecond: l.UpgradesPerSecond,
 		AllowedOrigins: cfg.AllowedOrigins, Registerer: n.reg, Logger: n.log,
