@@ -50,7 +50,7 @@ run_go() {
   go test -race -short ./internal/e2e
 }
 
-# run_cluster runs three brokers and three gateways as processes and breaks them: minutes, nothing else beside it.
+# run_cluster runs three brokers and three gateways as processes and breaks them: four minutes, nothing else beside it.
 run_cluster() {
   need go "(1.26 or newer)"
   say "cluster of real processes"
@@ -105,7 +105,7 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go client console backend conformance; fi
+if [ $# = 0 ]; then set -- go cluster client console backend conformance; fi
 for part in "$@"; do
   case $part in
     go | cluster | client | console | backend | conformance) "run_$part" ;;

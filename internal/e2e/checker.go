@@ -25,6 +25,8 @@ type Checker struct {
 	refused   map[string]map[string]bool              // channel → key of what was said not to have been sent
 	unstored  map[string]map[string]int               // subscriber → channel and sender → last number
 	wrong     []string
+	vanished  []string
+	moves     map[string]*Moves // observer
 	counts    Counts
 }
 
@@ -33,12 +35,15 @@ type Counts struct {
 	Acked, Refused, Delivered, Repeated, Unstored, Unproved int
 }
 
+// Moves is how much an observer was told of others who came and went.
+type Moves struct{ Joins, Leaves int }
+
 // NewChecker makes one that has seen nothing.
 func NewChecker() *Checker {
 	return &Checker{
 		acked: map[string]map[string]Entry{}, delivered: map[string]map[string][]Entry{},
 		present: map[string]map[string]map[string]string{},
-		refused: map[string]map[string]bool{}, unstored: map[string]map[string]int{},
+		moves:   map[string]*Moves{}, refused: map[string]map[string]bool{}, unstored: map[string]map[string]int{},
 	}
 }
 
@@ -138,6 +143,14 @@ func (c *Checker) Join(observer, channel, socket, name string) {
 	default:
 		view[socket] = name
 	}
+	c.moved(observer).Joins++
+}
+
+func (c *Checker) moved(observer string) *Moves {
+	if c.moves[observer] == nil {
+		c.moves[observer] = &Moves{}
+	}
+	return c.moves[observer]
 }
 
 // Leave records a change of presence. One who is not there cannot leave.
@@ -148,7 +161,31 @@ func (c *Checker) Leave(observer, channel, socket string) {
 	if _, there := view[socket]; !there {
 		c.wrong = append(c.wrong, fmt.Sprintf("%s at %s: %s left without being there", channel, observer, socket))
 	}
+	name := view[socket]
 	delete(view, socket)
+	c.moved(observer).Leaves++
+	for _, other := range view {
+		if other == name {
+			return
+		}
+	}
+	if name != "" {
+		c.vanished = append(c.vanished, name)
+	}
+}
+
+// Vanished is who was seen leaving without being there by another socket already, once for each observer.
+func (c *Checker) Vanished() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.vanished)
+}
+
+// Moves is what an observer has seen of others.
+func (c *Checker) Moves(observer string) Moves {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.moved(observer)
 }
 
 // Lost forgets the view of an observer whose connection ended: the next list begins a new one.

@@ -171,3 +171,23 @@ func TestCheckerPresence(t *testing.T) {
 	c.Join("anna", "room", "s1", "anna")
 	expect(t, c.Messages(nil), "before there was a list")
 }
+
+// TestCheckerVanished: who comes back as the same user before the old socket leaves was never away.
+func TestCheckerVanished(t *testing.T) {
+	c := NewChecker()
+	c.Full("anna", "room", map[string]string{"s1": "bert", "s2": "carl", "s3": ""})
+	c.Join("anna", "room", "s4", "bert")
+	c.Leave("anna", "room", "s1")
+	c.Leave("anna", "room", "s3") // nobody knows who that was
+	if v := c.Vanished(); len(v) > 0 {
+		t.Errorf("vanished: %v", v)
+	}
+	c.Leave("anna", "room", "s2")
+	c.Join("anna", "room", "s5", "carl")
+	if v := c.Vanished(); !slices.Equal(v, []string{"carl"}) {
+		t.Errorf("vanished: %v", v)
+	}
+	if m := c.Moves("anna"); m != (Moves{Joins: 2, Leaves: 3}) {
+		t.Errorf("%+v", m)
+	}
+}

@@ -8,9 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -29,20 +27,26 @@ func TestCluster(t *testing.T) {
 	}{
 		{"reach", reach},
 		{"killed gateway", killedGateway},
+		{"large channel", largeChannel},
+		{"stampede", stampede},
 		{"slow reader", slowReader},
 		{"rolling restart", rollingRestart},
 		{"killed brokers", killedBrokers},
 		{"faults", faults},
 		{"brokers down", brokersDown},
 	} {
+		c.deaf = 20 * time.Second
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, c) }) {
 			c.dump()
 		}
-		if err := c.settle(t.Context(), 60*time.Second); err != nil {
+		if err := c.settle(t.Context(), patience); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
+
+// patience is how long a condition is waited for that must come, and about whose time nothing is promised.
+const patience = 2 * time.Minute
 
 // reach: private messages, targeted events and disconnect find a socket on any gateway.
 func reach(t *testing.T, c *cluster) {
@@ -93,134 +97,6 @@ func reach(t *testing.T, c *cluster) {
 	}
 }
 
-// killedGateway: presence is right within 10 s of a kill -9.
-func killedGateway(t *testing.T, c *cluster) {
-	t.Helper()
-	const channel, members = "room/killed", 500
-	check := NewChecker()
-	observer := c.join(t, &peer{name: "observer", check: check, channels: []string{channel}, pin: 1, pinned: true})
-	for i := range members {
-		c.begin(t, &peer{name: fmt.Sprint("member-", i), channels: []string{channel}, pin: 0, pinned: true, pause: time.Hour})
-	}
-	size := func(want int) func() error {
-		return func() error {
-			if n := len(check.View(observer.name, channel)); n != want {
-				return fmt.Errorf("%d are seen, want %d", n, want)
-			}
-			return nil
-		}
-	}
-	if err := await(t.Context(), 60*time.Second, size(members+1)); err != nil {
-		t.Fatal(err)
-	}
-	c.gateways[0].kill()
-	begun := time.Now()
-	err := await(t.Context(), 30*time.Second, size(1))
-	took := time.Since(begun)
-	t.Logf("presence was right %s after kill -9 of a gateway with %d members", took.Round(time.Millisecond), members)
-	if err != nil || took > 10*time.Second {
-		t.Errorf("after %s: %v", took, err)
-	}
-	if err := c.gateways[0].start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := first(check.Messages(nil)); err != nil {
-		t.Error(err)
-	}
-}
-
-// slowReader: one that does not read, at 2 MB/s, is closed, alone, and the others do not feel it.
-func slowReader(t *testing.T, c *cluster) {
-	t.Helper()
-	const channel = "live/slow"
-	var mu sync.Mutex
-	var latencies []time.Duration
-	heard := func(key string) {
-		sent, _, _ := strings.Cut(key, " ")
-		if n, err := strconv.ParseInt(sent, 10, 64); err == nil {
-			mu.Lock()
-			latencies = append(latencies, time.Since(time.Unix(0, n)))
-			mu.Unlock()
-		}
-	}
-	p99 := func() time.Duration { // since it was asked last
-		mu.Lock()
-		defer mu.Unlock()
-		slices.Sort(latencies)
-		defer func() { latencies = nil }()
-		if len(latencies) == 0 {
-			return time.Hour
-		}
-		return latencies[len(latencies)*99/100].Round(100 * time.Microsecond)
-	}
-	var others []*peer
-	for i := range 6 {
-		others = append(others, c.join(t, &peer{name: fmt.Sprint("reader-", i), channels: []string{channel}, pin: i % nodes, pinned: true, heard: heard}))
-	}
-	ctx, stop := context.WithTimeout(t.Context(), 60*time.Second)
-	defer stop()
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer stop()
-	padding := strings.Repeat("x", 40<<10)
-	group.Go(func() { // 2 MB/s
-		others[0].mu.Lock()
-		to := others[0].conn
-		others[0].mu.Unlock()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for to != nil {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-			others[0].write(to, fields{"action": "message", "options": fields{"channel": channel}, "payload": fields{"key": fmt.Sprint(time.Now().UnixNano(), " ", padding)}})
-		}
-	})
-	pause(ctx, 3*time.Second)
-	before := p99()
-
-	slow := &peer{name: "slow", cluster: c, position: map[string][2]string{}}
-	slow.ctx, slow.cancel = context.WithCancel(t.Context())
-	defer slow.cancel()
-	conn, err := slow.dial(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.CloseNow()        //nolint:errcheck // the server closes it
-	slow.sendJoin(conn, channel) // and it never reads
-	joined := time.Now()
-	if err := await(ctx, 40*time.Second, func() error {
-		text, err := metrics(ctx, c.gateways[0])
-		if err != nil {
-			return err
-		}
-		for line := range strings.SplitSeq(text, "\n") {
-			if strings.HasPrefix(line, "fanfare_evictions_total{") && !strings.HasSuffix(line, " 0") {
-				return nil
-			}
-		}
-		return errors.New("the slow reader is not closed")
-	}); err != nil {
-		t.Error(err)
-	}
-	took := time.Since(joined)
-	pause(ctx, 2*time.Second)
-	after := p99()
-	t.Logf("closed after %s; 99 %% of the others' messages came within %s before it joined and within %s since", took.Round(time.Millisecond), before, after)
-	if after > before+time.Second {
-		t.Error("the others feel it")
-	}
-	for _, p := range others {
-		p.mu.Lock()
-		if p.rejoined != 1 {
-			t.Errorf("%s lost its connection: %v", p.name, p.closes)
-		}
-		p.mu.Unlock()
-	}
-}
-
 // metrics is what a process says at /metrics.
 func metrics(ctx context.Context, p *process) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ops+"/metrics", nil)
@@ -242,14 +118,17 @@ func rollingRestart(t *testing.T, c *cluster) {
 	t.Helper()
 	l := c.newLoad(t, "rolling", 3, 3, 6, 100*time.Millisecond)
 	const crowd = 500
-	var stock []*peer
+	users := map[string]*peer{}
 	for i := range crowd {
-		p := &peer{name: fmt.Sprint("stock-", i), check: l.check, channels: []string{l.channels[i%3]}, pin: i % nodes, pause: time.Second}
+		p := &peer{
+			name: fmt.Sprint("stock-", i), check: l.check, channels: []string{l.channels[i%3]}, pin: i % nodes,
+			pause: time.Second, deaf: 20 * time.Second, token: token(7, 1000+i),
+		}
 		c.begin(t, p)
-		stock = append(stock, p)
+		users[fmt.Sprint(1000+i)] = p
+		l.peers = append(l.peers, p)
 	}
-	l.peers = append(l.peers, stock...)
-	if err := await(t.Context(), 60*time.Second, l.converged); err != nil {
+	if err := await(t.Context(), patience, l.converged); err != nil {
 		t.Fatal(err)
 	}
 	l.send()
@@ -265,11 +144,12 @@ func rollingRestart(t *testing.T, c *cluster) {
 		if err := g.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.settle(t.Context(), 60*time.Second); err != nil {
+		if err := c.settle(t.Context(), patience); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l.verify()
+	l.noStorm(users)
 	codes := map[string]int{}
 	spread := make([][10]int, len(ends)) // closes in 250 ms after the signal
 	for _, p := range l.peers {
@@ -293,7 +173,7 @@ func rollingRestart(t *testing.T, c *cluster) {
 		for _, n := range window {
 			total, most = total+n, max(most, n)
 		}
-		if total > 40 && most > total/2 {
+		if total > 40 && most > total*3/4 {
 			t.Errorf("gateway %d: %d of %d closes within 250 ms", i, most, total)
 		}
 	}
@@ -302,6 +182,51 @@ func rollingRestart(t *testing.T, c *cluster) {
 			t.Errorf("%d connections ended with %s instead of 1012", codes[code], code)
 		}
 	}
+}
+
+// noStorm: nobody was seen leaving who came straight back as the same user, and nobody was told of more comings and
+// goings than there were.
+func (l *load) noStorm(users map[string]*peer) {
+	l.t.Helper()
+	gone := map[string]int{}
+	for _, name := range l.check.Vanished() {
+		gone[name]++
+	}
+	excused := 0
+	for name, n := range gone {
+		p := users[name]
+		if p == nil {
+			continue
+		}
+		p.mu.Lock()
+		away := p.away
+		p.mu.Unlock()
+		if away > 8*time.Second { // the grace is 10 s
+			excused++
+			continue
+		}
+		l.t.Errorf("%s was away for at most %s and was seen leaving by %d others", p.name, away.Round(time.Millisecond), n)
+	}
+	connections := map[string]int{} // by channel
+	for _, p := range l.peers {
+		for _, channel := range p.channels {
+			connections[channel] += p.connection()
+		}
+	}
+	var joins, leaves []int64
+	for _, p := range l.peers {
+		most := 0
+		for _, channel := range p.channels {
+			most += connections[channel]
+		}
+		moves := l.check.Moves(p.name)
+		joins, leaves = append(joins, int64(moves.Joins)), append(leaves, int64(moves.Leaves))
+		if moves.Joins > most || moves.Leaves > most {
+			l.t.Errorf("%s saw %d joins and %d leaves, of %d connections that there were", p.name, moves.Joins, moves.Leaves, most)
+		}
+	}
+	l.t.Logf("%d users, none seen leaving who came straight back (%d were away for more than 8 s and were); joins and leaves that one observer saw: median %d and %d, most %d and %d",
+		len(users), excused, quantile(joins, 0.5), quantile(leaves, 0.5), quantile(joins, 1), quantile(leaves, 1))
 }
 
 // killedBrokers: kill -9 of each broker in turn, so that every stream loses its leader under load: publishing stalls for
@@ -319,12 +244,12 @@ func killedBrokers(t *testing.T, c *cluster) {
 		if err := b.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.settle(t.Context(), 60*time.Second); err != nil {
+		if err := c.settle(t.Context(), patience); err != nil {
 			t.Fatal(err)
 		}
 		// A publisher that waits has at most 16 on their way: all answered means that all streams have leaders again.
 		answered := l.check.Counts().Acked
-		if err := await(t.Context(), 30*time.Second, func() error {
+		if err := await(t.Context(), patience, func() error {
 			if l.check.Counts().Acked < answered+300 {
 				return errors.New("too few acknowledgements")
 			}
@@ -351,13 +276,18 @@ func brokersDown(t *testing.T, c *cluster) {
 	for _, b := range c.brokers {
 		b.kill()
 	}
-	pause(t.Context(), 6*time.Second)
+	gone := time.Now()
 	for _, g := range c.gateways { // /readyz tells it after 3 s; the processes live on
-		if err := g.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not ready") {
-			t.Errorf("%s with all brokers down for 6 s: %v", g.name, err)
+		if err := await(t.Context(), 15*time.Second, func() error {
+			if err := g.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not ready") {
+				return fmt.Errorf("%s with all brokers down: %v", g.name, err)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
 		}
 	}
-	pause(t.Context(), 14*time.Second)
+	pause(t.Context(), 20*time.Second-time.Since(gone))
 	for _, b := range c.brokers {
 		if err := b.start(); err != nil {
 			t.Fatal(err)
@@ -365,12 +295,12 @@ func brokersDown(t *testing.T, c *cluster) {
 	}
 	begun := time.Now()
 	since := func() time.Duration { return time.Since(begun).Round(10 * time.Millisecond) }
-	if err := c.settle(t.Context(), 60*time.Second); err != nil {
+	if err := c.settle(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	ready := since()
 	down := l.check.Counts().Acked
-	if err := await(t.Context(), 60*time.Second, func() error {
+	if err := await(t.Context(), patience, func() error {
 		if l.check.Counts().Acked < down+10 {
 			return errors.New("nothing is acknowledged")
 		}
@@ -379,14 +309,12 @@ func brokersDown(t *testing.T, c *cluster) {
 		t.Error(err)
 	}
 	acked := since()
-	if err := await(t.Context(), 60*time.Second, l.converged); err != nil {
+	if err := await(t.Context(), patience, l.converged); err != nil {
 		t.Error(err)
 	}
 	took := since()
 	t.Logf("after the brokers' start: ready in %s, acknowledging in %s, presence right in %s", ready, acked, took)
-	if took > 15*time.Second {
-		t.Errorf("right again only %s after the brokers' start", took)
-	}
+	c.machine.within(t, "right again after all brokers were down for 20 s", begun, took, 15*time.Second)
 	l.verify()
 	codes := map[string]int{}
 	for _, p := range l.peers {

@@ -3,12 +3,19 @@
 // cut, delayed and black-holed.
 //
 // The Checker knows nothing of the server's code: it gets what clients saw (acknowledgements, deliveries, presence)
-// and what history says at the end, and tells every contradiction. Its own tests plant faults and see it find them.
+// and what history says at the end, and tells every contradiction. The Picture is a back end that keeps a set by the
+// lifecycle events. Their own tests plant faults and see them found.
 //
-//	go test ./internal/e2e                             about four minutes
+// Conditions decide. Where something is promised in seconds the limit is stretched by how much slower than at its
+// best the machine was meanwhile (machine_test.go), at most four times. Crowds of clients run in processes of their
+// own: this test binary, started again.
+//
+//	go test -run TestCluster ./internal/e2e            about four minutes
 //	go test -short ./internal/e2e                      the checker alone
+//	FANFARE_E2E_LONG=1 go test -timeout 1h ./internal/e2e -run 'TestCluster/(large|stampede)'
 //	FANFARE_E2E_DURATION=20m go test -timeout 1h ./internal/e2e -run TestCluster/faults
 //	FANFARE_E2E_SEED=42 go test ./internal/e2e         the same schedule of faults again
 //
-// A run prints its seed and its schedule. The schedule follows from the seed; what it hits at which instant does not.
+// FANFARE_E2E_LONG has 20 000 members in one channel and 5000 clients in a stampede, instead of 3000 and 1500. A run
+// prints its seed and its schedule. The schedule follows from the seed; what it hits at which instant does not.
 package e2e

@@ -40,10 +40,10 @@ func (c *cluster) newLoad(t *testing.T, tag string, channels, followers, publish
 		l.channels = append(l.channels, fmt.Sprintf("room/%s-%d", tag, i))
 	}
 	for i := range followers {
-		l.peers = append(l.peers, &peer{name: fmt.Sprintf("%s-follower-%d", tag, i), check: l.check, channels: l.channels, pin: i % nodes})
+		l.peers = append(l.peers, &peer{name: fmt.Sprintf("%s-follower-%d", tag, i), check: l.check, channels: l.channels, pin: i % nodes, deaf: c.deaf})
 	}
 	for i := range publishers {
-		p := &peer{name: fmt.Sprintf("%s-publisher-%d", tag, i), check: l.check, channels: []string{l.channels[i%channels]}, pin: i % nodes}
+		p := &peer{name: fmt.Sprintf("%s-publisher-%d", tag, i), check: l.check, channels: []string{l.channels[i%channels]}, pin: i % nodes, deaf: c.deaf}
 		l.senders, l.peers = append(l.senders, p), append(l.peers, p)
 	}
 	live := "live/" + tag
@@ -180,13 +180,13 @@ func (l *load) verify() {
 	t.Helper()
 	l.stop()
 	begun := time.Now()
-	if err := await(t.Context(), 60*time.Second, func() error { return first(l.check.Behind()) }); err != nil {
+	if err := await(t.Context(), patience, func() error { return first(l.check.Behind()) }); err != nil {
 		t.Error(err)
 	}
-	if err := await(t.Context(), 40*time.Second, l.converged); err != nil {
+	if err := await(t.Context(), patience, l.converged); err != nil {
 		t.Errorf("presence: %v", err)
 	}
-	t.Logf("complete and converged %s after the last message", time.Since(begun).Round(time.Millisecond))
+	c.machine.within(t, "complete and converged after the last message", begun, time.Since(begun), 30*time.Second)
 	for at := range nodes {
 		histories := map[string][]Entry{}
 		for _, channel := range l.channels {
@@ -196,10 +196,11 @@ func (l *load) verify() {
 			}
 		}
 		// Messages that nobody was told about may still be on their way to somebody.
-		if err := await(t.Context(), 20*time.Second, func() error { return first(l.check.Messages(histories)) }); err != nil {
+		if err := await(t.Context(), patience, func() error { return first(l.check.Messages(histories)) }); err != nil {
 			t.Errorf("by the history at gateway %d: %v", at, err)
 		}
 	}
+	l.recorded()
 	n, rejoined := l.check.Counts(), 0
 	for _, p := range l.peers {
 		p.mu.Lock()

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -71,6 +72,7 @@ type peer struct {
 	pin      int           // gateway it goes to while that is there; -1 = any
 	pause    time.Duration // before it comes back: as stock clients do; 0 = 200 to 800 ms
 	pinned   bool          // goes nowhere else
+	deaf     time.Duration // without an answer to a ping the connection counts as lost; default 4 s
 	random   *rand.Rand
 	private  chan string      // payloads of private messages and targeted events
 	heard    func(key string) // nil = private gets messages without an offset
@@ -87,6 +89,8 @@ type peer struct {
 	refs     int
 	closes   map[string]int
 	closedAt []time.Time
+	away     time.Duration // longest time from the end of a connection to the last join on the next
+	back     int           // from how many ends it came back
 	rejoined int
 	quiet    bool // does not come back
 }
@@ -184,7 +188,7 @@ func (p *peer) run() {
 			at = p.random.IntN(nodes)
 		}
 		wait := p.pause
-		if wait == 0 {
+		if wait == 0 || err != nil {
 			wait = time.Duration(200+p.random.IntN(600)) * time.Millisecond
 		}
 		select {
@@ -224,7 +228,7 @@ func (p *peer) live(conn *websocket.Conn) {
 			case <-ctx.Done():
 				return
 			}
-			once, done := context.WithTimeout(ctx, 4*time.Second)
+			once, done := context.WithTimeout(ctx, cmp.Or(p.deaf, 4*time.Second))
 			err := conn.Ping(once)
 			done()
 			if err != nil {
@@ -366,6 +370,9 @@ func (p *peer) joined(f *frame) {
 	if f.Client != nil {
 		p.socket[channel] = f.Client.SocketID
 	}
+	if n := len(p.closedAt); n > 0 && len(p.socket) == len(p.channels) && p.back < n {
+		p.away, p.back = max(p.away, time.Since(p.closedAt[n-1])), n
+	}
 	at, known := p.position[channel]
 	switch {
 	case !known && f.Options.Offset != "":
@@ -400,7 +407,16 @@ func (p *peer) presence(f *frame) {
 		return
 	}
 	type entry struct {
-		SocketID string `json:"socketId"`
+		SocketID    string `json:"socketId"`
+		Permissions struct {
+			RowID json.RawMessage `json:"row_id"`
+		} `json:"permissions"`
+	}
+	user := func(e *entry) string { // empty without one
+		if text := string(e.Permissions.RowID); text != "null" && text != "0" {
+			return text
+		}
+		return ""
 	}
 	var u struct {
 		Action   string          `json:"action"`
@@ -412,7 +428,7 @@ func (p *peer) presence(f *frame) {
 		_ = json.Unmarshal(u.Presence, &list)
 		view := map[string]string{}
 		for _, e := range list {
-			view[e.SocketID] = ""
+			view[e.SocketID] = user(&e)
 		}
 		p.check.Full(p.name, f.Options.Channel, view)
 		return
@@ -421,7 +437,7 @@ func (p *peer) presence(f *frame) {
 	_ = json.Unmarshal(u.Presence, &one)
 	switch u.Action {
 	case "join":
-		p.check.Join(p.name, f.Options.Channel, one.SocketID, "")
+		p.check.Join(p.name, f.Options.Channel, one.SocketID, user(&one))
 	case "leave":
 		p.check.Leave(p.name, f.Options.Channel, one.SocketID)
 	}
@@ -439,6 +455,16 @@ func (p *peer) answer(ref string, a answer) {
 // send publishes and waits for the answer. An error means that the outcome is unknown, or that it was refused.
 func (p *peer) send(channel, key string, options fields) (Entry, error) {
 	return p.post(channel, key, options)()
+}
+
+// shout publishes without asking for an answer.
+func (p *peer) shout(channel, key string) {
+	p.mu.Lock()
+	conn := p.conn
+	p.mu.Unlock()
+	if conn != nil {
+		p.write(conn, fields{"action": "message", "options": fields{"channel": channel}, "payload": fields{"key": key}})
+	}
 }
 
 // post publishes: when it returns the message has its place among the sender's. wait is for the answer.

@@ -126,19 +126,18 @@ func (p *process) ready(ctx context.Context) error {
 	return nil
 }
 
-// await polls until f gives nil.
+// await polls until f gives nil: every 50 ms, or seldom enough for a costly f to take at most half of the time.
 func await(ctx context.Context, within time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		begun := time.Now()
 		err := f()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(max(50*time.Millisecond, time.Since(begun))):
 		case <-ctx.Done():
 			return fmt.Errorf("not within %s: %w", within, err)
 		}
@@ -153,6 +152,8 @@ type cluster struct {
 	gateways []*process
 	addrs    []string   // of gateways
 	links    [][]*proxy // gateway, broker
+	machine  *machine
+	deaf     time.Duration // of the peers of a load
 }
 
 const (
@@ -203,6 +204,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir()}
 	bin := build(t, c.dir)
+	c.machine = newMachine(t)
 	rules := filepath.Join(c.dir, "settings.yaml")
 	if err := os.WriteFile(rules, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
@@ -232,7 +234,8 @@ func newCluster(t *testing.T) *cluster {
 		c.links = append(c.links, links)
 		c.addrs = append(c.addrs, listen[i])
 		c.gateways = append(c.gateways, add(fmt.Sprint("gateway-", i), "serve", ops[nodes+i],
-			"FANFARE_LISTEN="+listen[i], "FANFARE_NATS_URLS="+strings.Join(urls, ","), "FANFARE_SETTINGS_FILE="+rules,
+			"FANFARE_LISTEN="+listen[i], "FANFARE_NATS_URLS="+strings.Join(urls, ","), "FANFARE_SETTINGS_FILE="+rules, "FANFARE_LIFECYCLE_RETENTION=2h",
+			fmt.Sprint("FANFARE_LIMITS_UPGRADES_PER_SECOND=", size(300, 1000)),
 			"FANFARE_API_KEYS="+apiKey, "FANFARE_AUTH_JWT_SECRET="+secret))
 	}
 	t.Cleanup(func() {
