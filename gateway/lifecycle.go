@@ -34,13 +34,13 @@ func (m *subscription) leaveReason() LeaveReason {
 // leave is what back ends are told of a socket's end.
 func (r closeReason) leave() LeaveReason {
 	switch r {
-	case reasonClient, reasonLost, reasonDrain, reasonCut, reasonShutdown:
+	case reasonClient, reasonLost, reasonWriteError, reasonDrain, reasonCut, reasonShutdown:
 		return LeaveClosed
 	case reasonPong:
 		return LeaveTimeout
 	case reasonDisconnected:
 		return LeaveDisconnected
-	case reasonBacklog, reasonWriteTimeout, reasonWriteError, reasonHoldOverflow, reasonRate, reasonTooLarge,
+	case reasonBacklog, reasonWriteTimeout, reasonHoldOverflow, reasonRate, reasonTooLarge,
 		reasonProtocol, reasonHash:
 		return LeaveEvicted
 	}
