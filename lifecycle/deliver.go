@@ -106,9 +106,7 @@ func (l *Log) serve(ctx context.Context, w Webhook) {
 // serveOnce delivers until something fails. Its place is kept in a bucket by compare and set: when two gateways
 // deliver for a moment, one of them notices, and the address gets some events twice.
 func (l *Log) serveOnce(ctx context.Context, w Webhook, went func()) error {
-	kv, err := l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: cursorBucket, Description: "Fanfare: where webhooks stand", Replicas: l.o.Replicas, Storage: jetstream.FileStorage, History: 1,
-	})
+	kv, err := l.js.KeyValue(ctx, cursorBucket)
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", cursorBucket, err)
 	}

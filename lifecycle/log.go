@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,21 +122,58 @@ func (l *Log) config() jetstream.StreamConfig {
 	}
 }
 
-// Ensure creates the stream or brings it up to date. Several gateways may do so at once; it tries again until ctx
-// ends.
+// Ensure creates the stream and the bucket or brings them up to date. Several gateways may do so at once; it tries
+// again until ctx ends.
 func (l *Log) Ensure(ctx context.Context) error {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		once, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := l.js.CreateOrUpdateStream(once, l.config())
+		err := l.ensure(once)
 		cancel()
 		if err == nil {
 			return nil
 		}
 		l.log.Debug("lifecycle stream is not ready", "err", err)
 		if !wait(ctx, pause) {
-			return fmt.Errorf("stream %s: %w", streamName, err)
+			return err
 		}
 	}
+}
+
+// ensure leaves alone what is as it should be: a gateway need not be allowed to change any.
+func (l *Log) ensure(ctx context.Context) error {
+	want := l.config()
+	stream, err := l.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && !asWanted(stream.CachedInfo().Config, want) {
+		_, err = l.js.CreateOrUpdateStream(ctx, want)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", streamName, err)
+	}
+	bucket := jetstream.KeyValueConfig{
+		Bucket: cursorBucket, Description: "Fanfare: where webhooks stand", Replicas: l.o.Replicas, Storage: jetstream.FileStorage, History: 1,
+	}
+	kv, err := l.js.KeyValue(ctx, bucket.Bucket)
+	if err == nil {
+		var status jetstream.KeyValueStatus
+		if status, err = kv.Status(ctx); err == nil && status.Config().Replicas == bucket.Replicas {
+			return nil
+		}
+	}
+	if err == nil || errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = l.js.CreateOrUpdateKeyValue(ctx, bucket)
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", cursorBucket, err)
+	}
+	return nil
+}
+
+// asWanted compares what config sets.
+func asWanted(have, want jetstream.StreamConfig) bool {
+	return slices.Equal(have.Subjects, want.Subjects) && have.Storage == want.Storage && have.Replicas == want.Replicas &&
+		have.Retention == want.Retention && have.Discard == want.Discard && have.MaxAge == want.MaxAge && have.MaxMsgs == want.MaxMsgs &&
+		have.MaxBytes == want.MaxBytes && have.Duplicates == want.Duplicates && have.AllowDirect == want.AllowDirect &&
+		have.DenyDelete == want.DenyDelete && have.RePublish != nil && *have.RePublish == *want.RePublish
 }
 
 // Run writes and keeps until ctx ends. What is still queued then is written within a few seconds, with the mark

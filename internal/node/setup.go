@@ -11,7 +11,9 @@ import (
 	"fanfare/internal/config"
 	"fanfare/internal/policy"
 	"fanfare/internal/settings"
+	"fanfare/lifecycle"
 	"fanfare/presence"
+	"fanfare/protocol"
 )
 
 // presenceShards is how many buckets the presence of a cluster is spread over.
@@ -49,10 +51,22 @@ func Setup(ctx context.Context, cfg config.Config, log *slog.Logger) (failed err
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	for _, step := range []struct {
+	type step struct {
 		name string
 		do   func(context.Context) error
-	}{{"history", store.Ensure}, {"presence", directory.Ensure}, {"settings", rules.Ensure}} {
+	}
+	steps := []step{{"history", store.Ensure}, {"presence", directory.Ensure}, {"settings", rules.Ensure}}
+	if cfg.Lifecycle.Retention > 0 {
+		record, err := lifecycle.New(lifecycle.Options{
+			Control: client.Control(), Reads: client.Reads()[0], Node: newNodeID(), Replicas: cfg.NATS.Replicas, Retention: cfg.Lifecycle.Retention,
+			Keeper: func() bool { return false }, Alive: func() []protocol.NodeID { return nil }, Logger: log,
+		})
+		if err != nil {
+			return fmt.Errorf("lifecycle: %w", err)
+		}
+		steps = append(steps, step{"lifecycle", record.Ensure})
+	}
+	for _, step := range steps {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
