@@ -31,6 +31,7 @@ func TestCluster(t *testing.T) {
 		{"stampede", stampede},
 		{"slow reader", slowReader},
 		{"rolling restart", rollingRestart},
+		{"rolling brokers", rollingBrokers},
 		{"killed brokers", killedBrokers},
 		{"faults", faults},
 		{"brokers down", brokersDown},
@@ -227,6 +228,38 @@ func (l *load) noStorm(users map[string]*peer) {
 	}
 	l.t.Logf("%d users, none seen leaving who came straight back (%d were away for more than 8 s and were); joins and leaves that one observer saw: median %d and %d, most %d and %d",
 		len(users), excused, quantile(joins, 0.5), quantile(leaves, 0.5), quantile(joins, 1), quantile(leaves, 1))
+}
+
+// rollingBrokers: each broker ends in order and comes back. It moves its leaders and sends its gateways to the others: every
+// message is acknowledged, none is refused, none is of unknown outcome.
+func rollingBrokers(t *testing.T, c *cluster) {
+	t.Helper()
+	l := c.newLoad(t, "lameduck", 4, 3, 6, 50*time.Millisecond)
+	l.send()
+	for _, b := range c.brokers {
+		l.slowest.Store(0)
+		before := l.check.Counts().Acked
+		code, err := b.term(patience)
+		if err != nil || code != 0 {
+			t.Errorf("%s: exit code %d, %v", b.name, code, err)
+		}
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.settle(t.Context(), patience); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("SIGTERM of %s: %d acknowledged since, the slowest in %s", b.name, l.check.Counts().Acked-before, time.Duration(l.slowest.Load()).Round(time.Millisecond))
+	}
+	l.verify()
+	if n := l.check.Counts(); l.unknown.Load() > 0 || n.Refused > 0 {
+		t.Errorf("%d of unknown outcome, %d refused", l.unknown.Load(), n.Refused)
+	}
+	for _, p := range l.peers {
+		if n := p.connection(); n != 1 {
+			t.Errorf("%s made %d connections", p.name, n)
+		}
+	}
 }
 
 // killedBrokers: kill -9 of each broker in turn, so that every stream loses its leader under load: publishing stalls for

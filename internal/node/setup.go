@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 
 	"fanfare/broker"
 	"fanfare/history"
@@ -77,10 +79,23 @@ func Setup(ctx context.Context, cfg config.Config, log *slog.Logger) (failed err
 
 // connect opens the connections to the broker that the configuration names.
 func connect(ctx context.Context, cfg config.Config, embedded Embedded, name string, log *slog.Logger) (*broker.Client, error) {
+	warnOfOne(cfg, log)
 	return broker.Connect(ctx, broker.ConnectOptions{
 		URLs: config.Reveal(cfg.NATS.URLs), InProcess: embedded, Creds: cfg.NATS.Creds, User: cfg.NATS.User, Password: cfg.NATS.Password.Reveal(),
 		TLSCert: cfg.NATS.TLS.Cert, TLSKey: cfg.NATS.TLS.Key, TLSCA: cfg.NATS.TLS.CA, Name: name, Logger: log,
 	})
+}
+
+// warnOfOne says that the configuration names one broker of several: those do not tell each other's addresses, so when
+// it is down this process has none. A name may stand for all of them.
+func warnOfOne(cfg config.Config, log *slog.Logger) {
+	if len(cfg.NATS.URLs) != 1 || cfg.NATS.Replicas < 2 {
+		return
+	}
+	u, err := url.Parse(cfg.NATS.URLs[0].Reveal())
+	if err == nil && net.ParseIP(u.Hostname()) != nil {
+		log.Warn("nats.urls names one broker by its address: while it is down there is no other to go to; name all of them", "replicas", cfg.NATS.Replicas)
+	}
 }
 
 // untilDenied ends ctx when the broker refuses something for lack of permission: NATS does not answer such requests,
