@@ -13,7 +13,7 @@ COUNT    ?= 10
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: dev
 dev: ## run a server to try things on
@@ -28,6 +28,16 @@ IMAGE   ?= fanfare:dev
 image: ## make bin/fanfare-image.tar, the container image for amd64 and arm64, without Docker
 	go run ./deploy/image -o bin/fanfare-image.tar -tag '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' \
 	  -created "$$(git log -1 --format=%ct)"
+
+.PHONY: chart-files
+chart-files: ## copy rules and dashboards into the chart
+	rm -f helm/fanfare/files/dashboards/*.json
+	cp deploy/prometheus/rules.yaml helm/fanfare/files/
+	cp deploy/grafana/*.json helm/fanfare/files/dashboards/
+
+.PHONY: k8s-test
+k8s-test: ## prove image and chart on a cluster: KUBELAB=FOLDER or KUBECONFIG=FILE (test/k8s/README.md)
+	test/k8s/run
 
 .PHONY: fmt
 fmt: ## format the Go code

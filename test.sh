@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|cluster|client|console|conformance
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|chart|cluster|client|console|backend|conformance
 # Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
 # Node packages through npm ci.
 set -euo pipefail
@@ -69,6 +69,21 @@ with_node() {
   export CHROMIUM
 }
 
+# run_chart lints and renders the Helm chart. Helm is built once, when there is none.
+run_chart() {
+  need go "(1.26 or newer)"
+  local helm=v3.22.0 bin=${XDG_CACHE_HOME:-$HOME/.cache}/fanfare-test/helm
+  if ! command -v helm >/dev/null; then
+    if [ ! -x "$bin/helm" ]; then
+      say "building Helm $helm"
+      GOFLAGS= GOBIN=$bin go install "helm.sh/helm/v3/cmd/helm@$helm"
+    fi
+    PATH=$PATH:$bin
+  fi
+  say "chart"
+  go test -tags chart -count 1 ./test/chart
+}
+
 run_client() {
   with_node
   local dir part
@@ -105,11 +120,11 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go cluster client console backend conformance; fi
+if [ $# = 0 ]; then set -- go chart cluster client console backend conformance; fi
 for part in "$@"; do
   case $part in
-    go | cluster | client | console | backend | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, cluster, client, console, backend or conformance" >&2; exit 2 ;;
+    go | chart | cluster | client | console | backend | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, chart, cluster, client, console, backend or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-//go:generate go test -run ^TestReference$ . -update
+//go:generate go test -run ^TestReference|^TestSchema . -update
 
 // Reference is docs/configuration.md: every key with its variable, default, kind and meaning.
 func Reference() string {
