@@ -54,6 +54,7 @@ var rooms = map[string]room{
 	"internal/node": {ours: everything},
 	"cmd/fanfare":   {ours: everything},
 
+	"test/chart":    {},
 	"test/k8s/load": {ours: []string{"client", "internal/e2e"}, never: []string{natsIO, gws}},
 	"deploy/image":  {never: []string{natsIO, gws}},
 
@@ -61,6 +62,7 @@ var rooms = map[string]room{
 	"internal/archtest":    {},
 	"internal/e2e":         {},
 	"internal/natstest":    {never: []string{gws}},
+	"internal/labtest":     {stdlib: true},
 	"web/client":           {stdlib: true},
 	"web/demo":             {stdlib: true},
 	"web/console":          {stdlib: true},
