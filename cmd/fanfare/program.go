@@ -70,6 +70,7 @@ Every key of the configuration can be given as an environment variable, FANFARE_
 		p.brokerCommand(),
 		p.setupCommand(),
 		p.migrateCommand(),
+		p.backupCommand(),
 		p.checkCommand(),
 		p.readyCommand(),
 		p.versionCommand(),

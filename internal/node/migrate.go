@@ -52,16 +52,8 @@ func Migrate(ctx context.Context, cfg config.Config, open NewEmbedded, log *slog
 	if err := source.Ensure(ctx); err != nil { // brings the epochs up to date
 		return fmt.Errorf("source: %w", err)
 	}
-	names := []string{"KV_" + subject.BucketSettings}
-	for shard := range subject.Shards {
-		names = append(names, subject.Stream(shard))
-	}
-	for _, name := range names {
-		begun := time.Now()
-		if err := broker.CopyStream(ctx, from.Control(), to.Control(), name, cfg.NATS.Replicas); err != nil {
-			return err
-		}
-		log.Info("copied", "stream", name, "duration", time.Since(begun).Round(time.Millisecond))
+	if err := copyStreams(ctx, from, to, cfg.NATS.Replicas, log); err != nil {
+		return err
 	}
 	target, err := history.New(history.Options{Control: to.Control(), Reads: to.Reads(), Replicas: cfg.NATS.Replicas, Logger: log})
 	if err != nil {
@@ -74,5 +66,21 @@ func Migrate(ctx context.Context, cfg config.Config, open NewEmbedded, log *slog
 		return fmt.Errorf("epochs: %w", err)
 	}
 	log.Info("everything is in the cluster; presence is made anew by the gateways")
+	return nil
+}
+
+// copyStreams copies the settings and all histories.
+func copyStreams(ctx context.Context, from, to *broker.Client, replicas int, log *slog.Logger) error {
+	names := []string{"KV_" + subject.BucketSettings}
+	for shard := range subject.Shards {
+		names = append(names, subject.Stream(shard))
+	}
+	for _, name := range names {
+		begun := time.Now()
+		if err := broker.CopyStream(ctx, from.Control(), to.Control(), name, replicas); err != nil {
+			return err
+		}
+		log.Info("copied", "stream", name, "duration", time.Since(begun).Round(time.Millisecond))
+	}
 	return nil
 }
