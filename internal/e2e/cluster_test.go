@@ -33,6 +33,7 @@ func TestCluster(t *testing.T) {
 		{"rolling restart", rollingRestart},
 		{"rolling brokers", rollingBrokers},
 		{"killed brokers", killedBrokers},
+		{"cut gateway", cutGateway},
 		{"faults", faults},
 		{"brokers down", brokersDown},
 	} {
@@ -293,6 +294,78 @@ func killedBrokers(t *testing.T, c *cluster) {
 		t.Logf("kill -9 of %s: %d acknowledged since, the slowest in %s", b.name, l.check.Counts().Acked-before, time.Duration(l.slowest.Load()).Round(time.Millisecond))
 	}
 	l.verify()
+}
+
+// cutGateway: one gateway loses all brokers. It keeps its sockets, says so (readiness, errors to publishers), sends its
+// clients to the others after a while, and is right again by itself when the links are back.
+func cutGateway(t *testing.T, c *cluster) {
+	t.Helper()
+	l := c.newLoad(t, "cut", 3, 3, 6, 100*time.Millisecond)
+	l.send()
+	pause(t.Context(), 2*time.Second)
+	const at = 1
+	for _, link := range c.links[at] {
+		link.refuseAll(true)
+	}
+	cut := time.Now()
+	g := c.gateways[at]
+	if err := await(t.Context(), 15*time.Second, func() error {
+		if err := g.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not ready") {
+			return fmt.Errorf("%s without a broker: %v", g.name, err)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	unready := time.Since(cut)
+	closes := func() (codes map[string]int, n int) {
+		codes = map[string]int{}
+		for _, p := range l.peers {
+			p.mu.Lock()
+			for code, k := range p.closes {
+				codes[code] += k
+				n += k
+			}
+			p.mu.Unlock()
+		}
+		return codes, n
+	}
+	here := 0
+	for _, p := range l.peers {
+		if p.pin == at {
+			here++
+		}
+	}
+	if _, n := closes(); n > 0 && time.Since(cut) < 10*time.Second {
+		t.Errorf("%d connections ended %s after the cut", n, time.Since(cut))
+	}
+	// Those who come back may be sent to the same one by chance, which lets nobody stay.
+	if err := await(t.Context(), patience, func() error {
+		if _, n := closes(); n < here {
+			return fmt.Errorf("%d of %d clients were sent away", n, here)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	away := time.Since(cut)
+	for _, link := range c.links[at] {
+		link.refuseAll(false)
+	}
+	healed := time.Now()
+	if err := c.settle(t.Context(), patience); err != nil {
+		t.Fatal(err)
+	}
+	if err := await(t.Context(), patience, l.converged); err != nil {
+		t.Error(err)
+	}
+	codes, _ := closes()
+	t.Logf("cut from all brokers: not ready after %s, all clients sent away after %s; close codes %v", unready.Round(10*time.Millisecond), away.Round(10*time.Millisecond), codes)
+	c.machine.within(t, "right again after the links were back", healed, time.Since(healed), 15*time.Second)
+	l.verify()
+	if codes["1013"] < here || len(codes) != 1 {
+		t.Errorf("close codes %v, want 1013 only", codes)
+	}
 }
 
 // brokersDown: all brokers are gone for 20 s and come back: all is right again within 15 s, without a restart of any

@@ -164,7 +164,7 @@ func pause(ctx context.Context, d time.Duration) {
 // faults: a random schedule under load. Whatever happens, the checker finds nothing.
 func faults(t *testing.T, c *cluster) {
 	t.Helper()
-	duration, seed := 60*time.Second, rand.Uint64()
+	duration, seed := 50*time.Second, rand.Uint64()
 	if text := os.Getenv("FANFARE_E2E_DURATION"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {

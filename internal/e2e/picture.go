@@ -24,7 +24,7 @@ type Change struct {
 // goroutine.
 type Picture struct {
 	Cursor  string         // of the last event
-	Reasons map[string]int // why there were leaves
+	Reasons map[string]int // why there were leaves; (lost) counts the events that tell of others missing
 
 	sockets  map[string]bool
 	members  map[string]map[string]bool // channel → socket
@@ -77,6 +77,7 @@ func (p *Picture) Take(e Change) {
 	case "vacated":
 		exit(p.occupied, "channel", e.Channel)
 	case "lost":
+		p.Reasons["(lost)"]++
 		theirs := func(socket string, _ bool) bool { return strings.HasPrefix(socket, e.Gateway) }
 		maps.DeleteFunc(p.sockets, theirs)
 		for channel, members := range p.members {
