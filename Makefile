@@ -68,6 +68,15 @@ bench: ## run benchmarks matching BENCH, COUNT times, and compare with bench.old
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bench.new
 	if [ -f bench.old ]; then $(TOOL) benchstat bench.old bench.new; else $(TOOL) benchstat bench.new; fi
 
+.PHONY: bench-guard
+bench-guard: ## hold hot paths to their allocations, bytes for a connection and instructions (needs valgrind)
+	go test -count 1 -run 'Alloc|TestMemoryOfIdleConnections' ./protocol ./gateway ./internal/envelope ./internal/subject ./internal/policy ./internal/bench
+	./scripts/bench-guard.sh
+
+.PHONY: bench-guard-update
+bench-guard-update: ## write the instruction counts anew, after a gain or with a new Go
+	./scripts/bench-guard.sh --update
+
 .PHONY: gen
 gen: ## rebuild what is generated and committed
 	go generate ./...

@@ -51,7 +51,7 @@ type Options struct {
 	APIKey string   // publish with it over HTTP instead of through sockets
 	Ops    []string // operations addresses of the gateways, for their CPU and memory
 
-	Progress func(line string) // nil = none; called from one goroutine at a time
+	Progress func(line string) `json:"-"` // nil = none; called from one goroutine at a time
 }
 
 // Bounds. Beyond them it is another tool's work.

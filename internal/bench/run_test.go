@@ -14,15 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.uber.org/goleak"
-
 	"fanfare/broker/natsd"
 	"fanfare/internal/config"
 	"fanfare/internal/node"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const apiKey = "bench-test-key"
 
@@ -39,7 +35,7 @@ const rules = `servers:
 `
 
 // startNode runs a node until the test ends; ops is where its metrics are.
-func startNode(t *testing.T) (addr, ops string) {
+func startNode(t *testing.T) (n *node.Node, ops string) {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.OpsListen, cfg.DataDir, cfg.Drain = "127.0.0.1:0", "", filepath.Join(t.TempDir(), "data"), 50*time.Millisecond
@@ -70,7 +66,7 @@ func startNode(t *testing.T) (addr, ops string) {
 	}
 	metrics := httptest.NewServer(promhttp.HandlerFor(n.Registry(), promhttp.HandlerOpts{}))
 	t.Cleanup(metrics.Close)
-	return n.Addr(), metrics.URL
+	return n, metrics.URL
 }
 
 // embedded makes the broker of a node that has it inside.
@@ -102,8 +98,8 @@ func good(t *testing.T, x *Result) {
 }
 
 func TestScenarios(t *testing.T) {
-	addr, ops := startNode(t)
-	at := Options{URLs: []string{"http://" + addr}, Ops: []string{ops}}
+	n, ops := startNode(t)
+	at := Options{URLs: []string{"http://" + n.Addr()}, Ops: []string{ops}}
 	t.Run("fan-out", func(t *testing.T) {
 		o := at
 		o.Scenario, o.Channel, o.Members, o.Rate, o.Duration, o.Warmup = FanOut, "live/a", 20, 100, time.Second, 100*time.Millisecond
@@ -207,11 +203,11 @@ func testRules(t *testing.T, at Options) {
 
 // What a network or a server does to messages is found out.
 func TestFaults(t *testing.T) {
-	addr, _ := startNode(t)
+	n, _ := startNode(t)
 	const members, sent = 4, 60
 	try := func(t *testing.T, set func(*proxy)) *Result {
 		t.Helper()
-		p := newProxy(t, addr, set)
+		p := newProxy(t, n.Addr(), set)
 		return measure(t, Options{Scenario: FanOut, URLs: []string{p.url}, Channel: "live/f", Members: members, Rate: 100, Parallel: 1,
 			Duration: sent * time.Second / 100, Drain: 500 * time.Millisecond})
 	}
