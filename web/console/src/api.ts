@@ -120,6 +120,77 @@ export interface Histogram {
   count: number;
   buckets: [number, number][];
 }
+/** One socket on one channel. */
+export interface Membership {
+  channel: string;
+  joined: string;
+  /** The channel has history, so the offsets mean something. */
+  stored: boolean;
+  joined_offset: string;
+  /** How far its live frames were handed to the socket. */
+  offset: string;
+  catching_up?: boolean;
+  presence: boolean;
+  left?: string;
+  why?: string;
+}
+export interface Connection {
+  socketId: string;
+  gateway: string;
+  state: "open" | "closing" | "closed";
+  authenticated: boolean;
+  permissions: { dbo_id: number; row_id: number | string };
+  connected: string;
+  heard?: string;
+  backlog_bytes: number;
+  channels: Membership[];
+  channels_total: number;
+  left: Membership[];
+  closed?: string;
+  code?: number;
+  reason?: string;
+}
+export interface Connections {
+  items: Connection[];
+  next: string | null;
+  unanswered: string[];
+}
+
+/** Why somebody may do something, or not. */
+export interface Explanation {
+  allowed: boolean;
+  rule: { id: number; pattern: string; wildcard: boolean } | null;
+  flag: string | null;
+  audience?: string;
+  code?: string;
+  text: string;
+}
+
+export interface User {
+  dbo_id: number;
+  row_id: number | string;
+  extras?: Record<string, unknown>;
+}
+/** A token for a user, good for some minutes. */
+export const mint = (user: User) => request<{ token: string; expires: string }>("POST", "api/mint", { ...user, ttl: 600 }).then((a) => a.data);
+
+/** A message's way through the gateway that holds a socket. */
+export interface Trace {
+  number: number;
+  id: string;
+  offset?: string;
+  channel: string;
+  origin: string;
+  accepted: string;
+  stored?: string;
+  arrived: string;
+  flushed?: string;
+  written?: string;
+  batch?: number;
+}
+export const traces = (server: number, channel: string, socketId: string, after: number) =>
+  request<{ now: string; items: Trace[] | null }>("GET", `api/traces?${new URLSearchParams({ server: String(server), channel, socketId, after: String(after) })}`).then((a) => a.data);
+
 /** What one gateway has measured. Its counters begin anew with it. */
 export interface Measures {
   gateway: string;

@@ -217,7 +217,7 @@ function Frame({ who }: { who: Session }) {
       <main id="main" tabIndex={-1}>
         {problem && <Notice kind="bad">{problem}</Notice>}
         {server && at.page === "settings" && <Settings key={server.id} server={server} who={who} refresh={refresh} onGone={() => refresh().then((l) => l[0] && go(l[0].id, "settings"))} />}
-        {server && at.page === "inspector" && <Inspector key={server.id + location.hash.split("/").slice(3).join()} server={server} />}
+        {server && at.page === "inspector" && <Inspector key={server.id + location.hash.split("/").slice(3).join()} server={server} session={who} />}
         {server && at.page === "live" && <LivePage key={server.id} server={server} />}
         {server && at.page === "connect" && <Connect key={server.id} server={server} />}
       </main>

@@ -1,28 +1,16 @@
 // Any channel from inside: who is there, what was, what comes; sending; why something is allowed or not.
-import { Tabs } from "@base-ui/react/tabs";
-import { memo, useCallback, useEffect, useRef, useState, type FormEvent } from "react";
+import { useCallback, useEffect, useRef, useState, type FormEvent } from "react";
 import { Fanfare, FanfareError, type Channel, type Frame, type Member } from "../client.js";
-import { call, messageOf, meta, v1, type Realtime, type Workspace } from "./api.js";
+import { call, messageOf, meta, v1, type Explanation, type Realtime, type Session, type Workspace } from "./api.js";
+import { FrameRow, who, type Seen } from "./frames.js";
 import { target } from "./rules.js";
-import { Button, Field, Icon, Json, Notice, Toggle, tell } from "./ui.js";
+import { Send } from "./send.js";
+import { useTraces } from "./traces.js";
+import { Button, Field, Icon, Json, Notice, tell } from "./ui.js";
+import { choices, complete, nobody, tokenFor, UserFields, type As, type Choice } from "./user.js";
+import { Why, type WhyQuestion } from "./whypanel.js";
 
 const maxFrames = 500;
-
-interface Seen {
-  key: number;
-  at: Date;
-  frame: Frame;
-  past: boolean;
-}
-
-interface Explanation {
-  allowed: boolean;
-  rule: { id: number; pattern: string; wildcard: boolean } | null;
-  flag: string | null;
-  audience?: string;
-  code?: string;
-  text: string;
-}
 
 let keys = 0;
 const asked = () => {
@@ -33,11 +21,11 @@ const asked = () => {
   }
 };
 
-export function Inspector({ server }: { server: Workspace }) {
+export function Inspector({ server, session }: { server: Workspace; session: Session }) {
   const [realtime, setRealtime] = useState<Realtime>();
   const [name, setName] = useState(asked);
-  const [token, setToken] = useState("");
-  const [as, setAs] = useState<"anonymous" | "user">("anonymous");
+  const [choice, setChoice] = useState<Choice>(nobody);
+  const [question, setQuestion] = useState<WhyQuestion>();
   const [opened, setOpened] = useState("");
   const [state, setState] = useState("");
   const [self, setSelf] = useState<Member>();
@@ -49,6 +37,7 @@ export function Inspector({ server }: { server: Workspace }) {
   const client = useRef<Fanfare>(undefined);
   const channel = useRef<Channel>(undefined);
   const waiting = useRef<Seen[]>([]);
+  const turns = useRef(0);
   const held = useRef(paused);
   held.current = paused;
 
@@ -58,7 +47,8 @@ export function Inspector({ server }: { server: Workspace }) {
 
   // Frames are shown a few times a second, however many come.
   const add = useCallback((list: Frame[], past = false) => {
-    for (const frame of list) waiting.current.unshift({ key: ++keys, at: new Date(), frame, past });
+    const at = performance.timeOrigin + performance.now();
+    for (const frame of list) waiting.current.unshift({ key: ++keys, at, frame, past });
     if (waiting.current.length > maxFrames) waiting.current.length = maxFrames;
   }, []);
   useEffect(() => {
@@ -73,6 +63,7 @@ export function Inspector({ server }: { server: Workspace }) {
   }, []);
 
   const close = useCallback(() => {
+    turns.current++;
     client.current?.close();
     client.current = channel.current = undefined;
     setOpened("");
@@ -86,9 +77,15 @@ export function Inspector({ server }: { server: Workspace }) {
     setProblem("");
     setFrames([]);
     waiting.current = [];
-    const base = location.origin.replace(/^http/, "ws");
-    const hash = realtime?.hash ?? server.hash;
-    const fanfare = new Fanfare({ url: `${base}/rt/${encodeURIComponent(hash)}`, ...(as === "user" && token.trim() ? { token: token.trim() } : {}) });
+    const turn = ++turns.current;
+    let token: string | undefined;
+    try {
+      token = await tokenFor(choice);
+    } catch (error) {
+      return setProblem(messageOf(error));
+    }
+    if (turn !== turns.current) return; // closed, or opened again meanwhile
+    const fanfare = new Fanfare({ url, ...(token ? { token } : {}) });
     client.current = fanfare;
     fanfare.on("status", (s) => client.current === fanfare && setState(s.state + (s.code ? ` (close code ${s.code})` : "")));
     fanfare.on("error", (e) => client.current === fanfare && setProblem(`${e.message} (${e.code})`));
@@ -116,7 +113,16 @@ export function Inspector({ server }: { server: Workspace }) {
     event.preventDefault();
     void open(name.trim());
   };
+  const hash = realtime?.hash ?? server.hash;
+  const url = `${location.origin.replace(/^http/, "ws")}/rt/${encodeURIComponent(hash)}`;
+  const channelName = opened || name.trim();
   const joined = !!opened && !!self;
+  const timing = useTraces(server.id, joined ? opened : "", self?.socketId);
+  const gateway = self?.socketId.slice(0, 8) ?? "";
+  const asks = useRef(0);
+  const whyMessage = useCallback((frame: Frame, at: number | undefined) => setQuestion({ key: ++asks.current, message: { id: String(frame.options.id), frame, at } }), []);
+  const whyMember = (m: Member) =>
+    setQuestion({ key: ++asks.current, ...(m.permissions.row_id ? { user: { table: String(m.permissions.dbo_id), row: String(m.permissions.row_id) } } : { socketId: m.socketId }) });
   const text = filter.trim().toLowerCase();
   const shown = text ? frames.filter((f) => JSON.stringify(f.frame).toLowerCase().includes(text)) : frames;
 
@@ -143,23 +149,22 @@ export function Inspector({ server }: { server: Workspace }) {
         </Field>
         <Field label="As">
           {(ids) => (
-            <select {...ids} className="input" value={as} onChange={(e) => setAs(e.target.value as "anonymous" | "user")}>
-              <option value="anonymous">An anonymous client</option>
-              <option value="user">A user, with a token</option>
+            <select {...ids} className="input" value={choice.as} onChange={(e) => setChoice({ ...choice, as: e.target.value as As })}>
+              {choices(session.mint).map(([value, label]) => (
+                <option key={value} value={value}>
+                  {label}
+                </option>
+              ))}
             </select>
           )}
         </Field>
         <div className="actions">
-          <Button look="main" type="submit" disabled={!name.trim() || (as === "user" && !token.trim())}>
+          <Button look="main" type="submit" disabled={!name.trim() || !complete(choice)}>
             Open
           </Button>
           {opened && <Button onClick={close}>Close</Button>}
         </div>
-        {as === "user" && (
-          <Field label="Token" hint="Used for this socket only; it is not stored.">
-            {(ids) => <input {...ids} className="input mono" type="password" autoComplete="off" value={token} onChange={(e) => setToken(e.target.value)} />}
-          </Field>
-        )}
+        <UserFields choice={choice} onChange={setChoice} />
       </form>
       {problem && (
         <Notice kind="bad">
@@ -182,163 +187,54 @@ export function Inspector({ server }: { server: Workspace }) {
         </p>
       )}
       <div className="bench">
-        <section className="card panel" aria-labelledby="frames-title">
-          <div className="panel-head">
-            <h2 id="frames-title">Frames</h2>
-            <input className="input search" type="search" placeholder="Filter" aria-label="Filter frames" value={filter} onChange={(e) => setFilter(e.target.value)} />
-            <Button aria-pressed={paused} onClick={() => setPaused(!paused)}>
-              {paused ? "Go on" : "Pause"}
-            </Button>
-            <Button
-              onClick={() => {
-                setFrames([]);
-                waiting.current = [];
-              }}
-            >
-              Clear
-            </Button>
-          </div>
-          {shown.length === 0 ? (
-            <p className="blank">{opened ? "Nothing yet. Frames show up here as they come." : "Open a channel to see its history and what comes."}</p>
-          ) : (
-            <div className="frames" tabIndex={0} role="log" aria-labelledby="frames-title" aria-live="off">
-              {shown.map((f) => (
-                <FrameRow key={f.key} seen={f} />
-              ))}
-            </div>
-          )}
-        </section>
         <div className="stack">
-          <Send server={server} hash={realtime?.hash ?? server.hash} channel={opened || name.trim()} room={channel} joined={joined} members={members} />
-          <People hash={realtime?.hash ?? server.hash} channel={opened || name.trim()} members={members} self={self} joined={joined} onHistory={(list) => (setFrames([]), add(list, true))} />
-          <Explain hash={realtime?.hash ?? server.hash} channel={opened || name.trim()} />
+          <section className="card panel" aria-labelledby="frames-title">
+            <div className="panel-head">
+              <h2 id="frames-title">Frames</h2>
+              <input className="input search" type="search" placeholder="Filter" aria-label="Filter frames" value={filter} onChange={(e) => setFilter(e.target.value)} />
+              <Button aria-pressed={paused} onClick={() => setPaused(!paused)}>
+                {paused ? "Go on" : "Pause"}
+              </Button>
+              <Button
+                onClick={() => {
+                  setFrames([]);
+                  waiting.current = [];
+                }}
+              >
+                Clear
+              </Button>
+            </div>
+            {shown.length === 0 ? (
+              <p className="blank">{opened ? "Nothing yet. Frames show up here as they come." : "Open a channel to see its history and what comes."}</p>
+            ) : (
+              <div className="frames" tabIndex={0} role="log" aria-labelledby="frames-title" aria-live="off">
+                {shown.map((f) => (
+                  <FrameRow key={f.key} seen={f} trace={f.past ? undefined : timing.traces.get(String(f.frame.options?.id))} gateway={gateway} clock={timing.clock} onWhy={whyMessage} />
+                ))}
+              </div>
+            )}
+          </section>
+          <Why hash={hash} channel={channelName} question={question} />
+        </div>
+        <div className="stack">
+          <Send url={url} hash={hash} channel={channelName} room={channel} joined={joined} members={members} canMint={session.mint} />
+          <People hash={hash} channel={channelName} members={members} self={self} joined={joined} onHistory={(list) => (setFrames([]), add(list, true))} onWhy={whyMember} />
+          <Explain hash={hash} channel={channelName} />
         </div>
       </div>
     </>
   );
 }
 
-const who = (m: Member | null | undefined) => {
-  if (!m) return "";
-  const label = m.extras && (m.extras["name"] ?? m.extras["email"]);
-  const id = m.permissions?.row_id;
-  const user = id && id !== 0 ? `user ${String(id)}` : "anonymous";
-  return (typeof label === "string" ? `${label}, ` : "") + user;
-};
-
-const FrameRow = memo(function FrameRow({ seen }: { seen: Seen }) {
-  const { frame } = seen;
-  const o = frame.options ?? {};
-  return (
-    <div className={`frame-row${seen.past ? " past" : ""}`} data-testid="frame">
-      <div className="frame-meta">
-        <span className={`act ${/^[a-z_]+$/.test(frame.action) ? frame.action : ""}`}>{frame.action}</span>
-        {seen.past ? <span>from history</span> : <time>{seen.at.toLocaleTimeString("en-GB") + "." + String(seen.at.getMilliseconds()).padStart(3, "0")}</time>}
-        {o.source && (
-          <span>
-            on <code>{o.source}</code>
-          </span>
-        )}
-        {frame.client && <span>from {who(frame.client)} <code>{frame.client.socketId}</code></span>}
-        {o.socketId && <span className="tag">private</span>}
-        {o.authenticated && <span className="tag">signed-in only</span>}
-        {o.id && (
-          <span>
-            id <code>{String(o.id)}</code>
-          </span>
-        )}
-        {o.offset && (
-          <span>
-            offset <code>{String(o.offset)}</code>
-          </span>
-        )}
-      </div>
-      <Json value={frame.payload} compact />
-    </div>
-  );
-});
-
-interface SendProps {
-  server: Workspace;
+function People({ hash, channel, members, self, joined, onHistory, onWhy }: {
   hash: string;
   channel: string;
-  room: { current: Channel | undefined };
-  joined: boolean;
   members: Member[];
-}
-function Send({ hash, channel, room, joined, members }: SendProps) {
-  const [text, setText] = useState('{"text": "hello"}');
-  const [as, setAs] = useState<"socket" | "server">("socket");
-  const [to, setTo] = useState("everyone");
-  const [store, setStore] = useState(false);
-  const [problem, setProblem] = useState("");
-  const send = async (event: FormEvent) => {
-    event.preventDefault();
-    setProblem("");
-    let data: unknown;
-    try {
-      data = JSON.parse(text);
-    } catch {
-      return setProblem('This is not JSON. A text goes in quotes: "hello"');
-    }
-    try {
-      if (as === "server") {
-        const answer = await call<{ id: string; offset: string | null }>("POST", v1(hash) + "/events", {
-          channel,
-          data,
-          ...(store ? { store } : {}),
-          ...(to.startsWith("to:") ? { socketId: to.slice(3) } : {}),
-        });
-        tell("Event sent", { description: answer.data.offset ? `Stored at offset ${answer.data.offset}.` : "Live only." });
-      } else {
-        const ack = await room.current!.send(data, to === "authenticated" ? { authenticated: true } : to.startsWith("to:") ? { to: to.slice(3) } : {});
-        tell("Message accepted", { description: ack.offset ? `Stored at offset ${ack.offset}.` : "Live only: the channel keeps no history." });
-      }
-    } catch (error) {
-      const code = (error as { code?: string }).code;
-      setProblem(messageOf(error) + (code ? ` (${code})` : ""));
-    }
-  };
-  return (
-    <section className="card panel" aria-labelledby="send-title">
-      <div className="panel-head">
-        <h2 id="send-title">Send</h2>
-      </div>
-      <form className="panel-body" onSubmit={send}>
-        <Field label="Send as">
-          {(ids) => (
-            <select {...ids} className="input" value={as} onChange={(e) => (setAs(e.target.value as "socket" | "server"), setTo("everyone"))}>
-              <option value="socket">This socket (a message)</option>
-              <option value="server">The server (an event)</option>
-            </select>
-          )}
-        </Field>
-        <Field label="To">
-          {(ids) => (
-            <select {...ids} className="input" value={to} onChange={(e) => setTo(e.target.value)}>
-              <option value="everyone">Everyone</option>
-              {as === "socket" && <option value="authenticated">Signed-in users</option>}
-              {members.slice(0, 100).map((m) => (
-                <option key={m.socketId} value={"to:" + m.socketId}>
-                  {who(m)} {m.socketId}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
-        <Field label="JSON" problem={problem}>
-          {(ids) => <textarea {...ids} className="input mono" rows={3} spellCheck={false} value={text} onChange={(e) => setText(e.target.value)} />}
-        </Field>
-        {as === "server" && <Toggle label="Keep it in the history" checked={store} onChange={setStore} />}
-        <Button look="main" type="submit" disabled={!channel || (as === "socket" && !joined)}>
-          Send
-        </Button>
-      </form>
-    </section>
-  );
-}
-
-function People({ hash, channel, members, self, joined, onHistory }: { hash: string; channel: string; members: Member[]; self: Member | undefined; joined: boolean; onHistory: (list: Frame[]) => void }) {
+  self: Member | undefined;
+  joined: boolean;
+  onHistory: (list: Frame[]) => void;
+  onWhy: (m: Member) => void;
+}) {
   const [asked, setAsked] = useState<{ channel: string; list: Member[]; more: boolean }>();
   const path = `${v1(hash)}/channels/${encodeURIComponent(channel)}`;
   const presence = async () => {
@@ -384,6 +280,9 @@ function People({ hash, channel, members, self, joined, onHistory }: { hash: str
                 <span className="frame-meta">
                   <code>{m.socketId}</code>
                   {m.source && <span>on {m.source}</span>}
+                  <Button look="bare" className="tiny" onClick={() => onWhy(m)} aria-label={`How does it stand? ${who(m)}`}>
+                    How does it stand?
+                  </Button>
                 </span>
                 {(Object.keys(m.extras ?? {}).length > 0 || m.data) && <Json value={{ ...(Object.keys(m.extras ?? {}).length ? { extras: m.extras } : {}), ...(m.data ? { data: m.data } : {}) }} compact />}
               </li>

@@ -1,4 +1,5 @@
 // The console as the server serves it, in Chromium. The binary is built and started, unless FANFARE_BIN names one.
+import { createHmac } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -8,6 +9,15 @@ import { Server } from "../../client/test/server/server.mjs";
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const pictures = join(import.meta.dirname, "../pictures");
 mkdirSync(pictures, { recursive: true });
+
+export const secret = "0123456789abcdef0123456789abcdef";
+const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+/** A token for a user, as an application would make it. */
+export function token(claims) {
+  const body = encode({ alg: "HS256", typ: "JWT" }) + "." + encode({ exp: Math.floor(Date.now() / 1000) + 3600, ...claims });
+  return body + "." + createHmac("sha256", secret).update(body).digest("base64url");
+}
+
 
 export async function start(environment = {}) {
   const server = new Server();
@@ -69,4 +79,39 @@ export async function until(ask, what, limit = 10_000) {
     if (Date.now() > end) throw new Error("never: " + what);
     await new Promise((done) => setTimeout(done, 50));
   }
+}
+
+/** People on channels, in a page of their own: the browser client, as everybody would use it. */
+export async function crowdOf(place, list) {
+  const page = await place.person();
+  await page.goto(place.server.http + "/client.js");
+  await page.evaluate(
+    async ({ url, list }) => {
+      const { Fanfare } = await import("/client.js");
+      globalThis.rooms = [];
+      globalThis.got = [];
+      globalThis.clients = [];
+      for (const { channel, token, data } of list) {
+        const fanfare = new Fanfare({ url, ...(token ? { token } : {}) });
+        clients.push(fanfare);
+        const room = fanfare.channel(channel, { presence: true });
+        const heard = [];
+        got.push(heard);
+        room.on("message", (frame) => heard.push(frame.payload));
+        await room.open();
+        if (data) room.setPresence(data);
+        rooms.push(room);
+      }
+    },
+    { url: place.server.url, list },
+  );
+  return {
+    send: (i, payload) => page.evaluate(([i, payload]) => rooms[i].send(payload), [i, payload]),
+    heard: (i) => page.evaluate((i) => got[i], i),
+    /** Everybody talks until the page closes. */
+    talk: (every) => page.evaluate((every) => void setInterval(() => rooms.forEach((room, i) => room.send({ text: "hello", from: i }).catch(() => undefined)), every), every),
+    /** One of them ends its connection, and comes back. */
+    leave: (i) => page.evaluate((i) => clients[i].close(), i),
+    close: () => page.context().close(),
+  };
 }

@@ -1,18 +1,10 @@
 // Connect, Inspector and Live on a server where something happens.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { createHmac } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
-import { faults, picture, start, until } from "./harness.mjs";
+import { crowdOf, faults, picture, secret, start, token, until } from "./harness.mjs";
 
-const secret = "0123456789abcdef0123456789abcdef";
 const evil = `<img src=x onerror="alert('xss')"><script>alert('xss')</script>`;
-const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-function token(claims) {
-  const body = encode({ alg: "HS256", typ: "JWT" }) + "." + encode({ exp: Math.floor(Date.now() / 1000) + 3600, ...claims });
-  return body + "." + createHmac("sha256", secret).update(body).digest("base64url");
-}
-
 let place;
 let pages = [];
 before(async () => (place = await start({ FANFARE_AUTH_JWT_SECRET: secret })));
@@ -35,36 +27,7 @@ const rules = [
   { pattern: "team", client_authenticated_messaging: true, presence: true },
 ];
 
-/** People on channels, in a page of their own: the browser client, as everybody would use it. */
-async function crowd(list) {
-  const page = await place.person();
-  await page.goto(place.server.http + "/client.js");
-  await page.evaluate(
-    async ({ url, list }) => {
-      const { Fanfare } = await import("/client.js");
-      globalThis.rooms = [];
-      globalThis.got = [];
-      for (const { channel, token, data } of list) {
-        const fanfare = new Fanfare({ url, ...(token ? { token } : {}) });
-        const room = fanfare.channel(channel, { presence: true });
-        const heard = [];
-        got.push(heard);
-        room.on("message", (frame) => heard.push(frame.payload));
-        await room.open();
-        if (data) room.setPresence(data);
-        rooms.push(room);
-      }
-    },
-    { url: place.server.url, list },
-  );
-  return {
-    send: (i, payload) => page.evaluate(([i, payload]) => rooms[i].send(payload), [i, payload]),
-    heard: (i) => page.evaluate((i) => got[i], i),
-    /** Everybody talks until the page closes. */
-    talk: (every) => page.evaluate((every) => void setInterval(() => rooms.forEach((room, i) => room.send({ text: "hello", from: i }).catch(() => undefined)), every), every),
-    close: () => page.context().close(),
-  };
-}
+const crowd = (list) => crowdOf(place, list);
 const frames = (page, text) => page.getByTestId("frame").filter({ hasText: text });
 
 test("connect: this server's values, and the curl lines work", async () => {
@@ -158,7 +121,7 @@ test("inspector: a pattern, a user's token, a refusal, looking as the server", a
   await page.getByLabel("Channel", { exact: true }).fill("team");
   await page.getByRole("button", { name: "Open", exact: true }).click();
   await page.getByText(/anonymous_denied|Anonymous clients cannot join/).first().waitFor();
-  await page.getByLabel("As", { exact: true }).selectOption("user");
+  await page.getByLabel("As", { exact: true }).selectOption("token");
   await page.getByLabel("Token").fill(token({ dbo_id: 5, row_id: 18, extras: {} }));
   await page.getByRole("button", { name: "Open", exact: true }).click();
   await page.getByText(/this socket is/).waitFor();
@@ -279,6 +242,22 @@ test("stored scripts stay text: rules, channel names, extras, payloads, presence
   await page.getByText(evil).first().waitFor();
   await people.send(0, evil);
   await until(async () => (await page.getByTestId("frame").count()) >= 2, "the second frame");
+  // The user's row, the channel and the message's id come back in the answer; gateways and reasons could be hostile too.
+  await page.route("**/connections?*", async (route) => {
+    const answer = await (await route.fetch()).json();
+    for (const c of answer.items) {
+      c.left.push({ ...c.channels[0], channel, why: evil, left: c.connected });
+      answer.items = [c, { ...c, socketId: evil, gateway: evil, state: "closed", reason: evil, closed: c.connected, permissions: { dbo_id: 5, row_id: evil } }];
+    }
+    answer.unanswered = [evil];
+    await route.fulfill({ json: answer });
+  });
+  await frames(page, "html").getByRole("button", { name: /Who got it/ }).click();
+  await page.getByTestId("socket").filter({ hasText: evil }).first().waitFor();
+  await page.getByLabel("Whose sockets").selectOption("user");
+  await page.getByLabel("User (row_id)").fill(evil);
+  await page.getByRole("button", { name: "Ask" }).click();
+  await page.getByTestId("why").filter({ hasText: `user ${evil}` }).waitFor();
   // Somebody who gets a script into the page all the same: the policy does not let it run.
   assert.equal(await page.evaluate(() => document.querySelectorAll("#root img, #root script, [onerror]").length), 0);
   const headers = (await fetch(place.server.http + "/console/")).headers;
