@@ -49,6 +49,7 @@ var rooms = map[string]room{
 	"internal/forwarded": {stdlib: true},
 	"internal/config":    {ours: []string{"internal/forwarded"}, never: []string{natsIO, gws}},
 	"internal/ops":       {never: []string{natsIO, gws}},
+	"internal/pages":     {stdlib: true},
 	"internal/tlsfile":   {never: []string{natsIO, gws}},
 	"internal/watch":     {never: []string{natsIO, gws}},
 
@@ -65,8 +66,8 @@ var rooms = map[string]room{
 	"internal/natstest":    {never: []string{gws}},
 	"internal/labtest":     {stdlib: true},
 	"web/client":           {stdlib: true},
-	"web/demo":             {stdlib: true},
-	"web/console":          {stdlib: true},
+	"web/demo":             {ours: []string{"internal/pages"}, stdlib: true},
+	"web/console":          {ours: []string{"internal/pages"}, stdlib: true},
 }
 
 const (

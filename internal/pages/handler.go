@@ -1,0 +1,105 @@
+package pages
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+type asset struct {
+	kind, etag   string
+	plain, small []byte
+}
+
+var errKind = errors.New("unknown kind of file")
+
+// kinds are the types of the files there are; the machine's own table is not asked.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// Handler serves the files below prefix, which ends in a slash; the prefix itself is index.html. Other paths are not
+// found. Every answer carries policy. Its errors are files that cannot be read, or whose kind is not known.
+func Handler(files fs.FS, prefix, policy string) (http.Handler, error) {
+	entries, err := fs.ReadDir(files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
+	}
+	assets := make(map[string]*asset)
+	for _, entry := range entries {
+		a, err := load(files, entry.Name())
+		if err != nil {
+			return nil, fmt.Errorf("pages: %s: %w", entry.Name(), err)
+		}
+		assets[entry.Name()] = a
+	}
+	assets[""] = assets["index.html"]
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, below := strings.CutPrefix(r.URL.Path, prefix)
+		a := assets[name]
+		if !below || a == nil {
+			http.NotFound(w, r)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		a.serve(w, r, policy)
+	}), nil
+}
+
+func load(files fs.FS, name string) (*asset, error) {
+	plain, err := fs.ReadFile(files, name)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the file
+	}
+	kind := kinds[path.Ext(name)]
+	if kind == "" {
+		return nil, errKind
+	}
+	var small bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&small, gzip.BestCompression)
+	if err == nil {
+		_, err = zip.Write(plain)
+	}
+	if err == nil {
+		err = zip.Close()
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // of a buffer
+	}
+	sum := sha256.Sum256(plain)
+	return &asset{kind: kind, etag: hex.EncodeToString(sum[:12]), plain: plain, small: small.Bytes()}, nil
+}
+
+func (a *asset) serve(w http.ResponseWriter, r *http.Request, policy string) {
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "public, max-age=0, must-revalidate")
+	h.Set("Vary", "Accept-Encoding")
+	body, etag := a.plain, `"`+a.etag+`"`
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		body, etag = a.small, `"`+a.etag+`-gzip"`
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+}
