@@ -26,7 +26,7 @@ import (
 
 func (p *program) toolCommands() []*cobra.Command {
 	return []*cobra.Command{
-		p.publishCommand(), p.watchCommand(), p.historyCommand(), p.presenceCommand(), p.channelsCommand(),
+		p.publishCommand(), p.watchCommand(), p.historyCommand(), p.presenceCommand(), p.channelsCommand(), p.connectionsCommand(),
 		p.tokenCommand(), p.explainCommand(), p.importCommand(), p.exportCommand(), p.benchCommand(),
 	}
 }

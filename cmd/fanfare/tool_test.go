@@ -231,6 +231,11 @@ func testLooking(t *testing.T, d *desk) {
 	d.want(t, `chat/l  \S+  17/3\n`, "presence", "chat/*")
 	d.want(t, `{"socketId":"\S+","extras":{},"permissions":{"dbo_id":17,"row_id":3}}\n`, "presence", "room1", "--json")
 	d.run(t, exitRefused, "", "presence", "nowhere")
+	d.want(t, `(?s).*\S+  17/3  open for \d+s  [^\n]*chat/l@\d+.*`, "connections", "--dbo-id", "17", "--row-id", "3")
+	d.want(t, `(?s).*\S+  17/3  closed \d+s ago after \d+s: client \(1000\)  [^\n]*chat/w@\d+.*`, "connections", "--dbo-id", "17", "--row-id", "3")
+	d.want(t, ``, "connections", "--row-id", "nobody")
+	d.want(t, `{"socketId":"\S+","gateway":"\S+","state":"open",.*\n`, "connections", "--channel", "chat/l", "--json", "--limit", "1")
+	d.run(t, exitUsage, "", "connections", "x", "--row-id", "3")
 
 	// The shell asks for names.
 	out, _ := d.run(t, exitOK, "", "__complete", "history", "ch")
