@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|chart|cluster|client|console|backend|conformance
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|watch|chart|cluster|client|console|backend|conformance
 # Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
 # Node packages through npm ci.
 set -euo pipefail
@@ -46,8 +46,8 @@ run_go() {
   # One package at a time: several run clusters of their own, whose failure detectors a starved machine would trip.
   # Of internal/e2e the short part: the cluster of real processes wants the machine to itself (./test.sh cluster).
   say "go test -race"
-  go test -race -p 1 $(go list ./... | grep -v /internal/e2e)
-  go test -race -short ./internal/e2e
+  go test -race -p 1 $(go list ./... | grep -vE '/internal/(e2e|watch|proxytest)$')
+  go test -race -short ./internal/e2e ./internal/watch
 }
 
 # run_cluster runs three brokers and three gateways as processes and breaks them: four minutes, nothing else beside it.
@@ -55,6 +55,19 @@ run_cluster() {
   need go "(1.26 or newer)"
   say "cluster of real processes"
   go test -v -run TestCluster ./internal/e2e
+}
+
+# installed COMMAND PACKAGE installs a Debian package unless its command is there.
+installed() {
+  command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || apt "$2"
+}
+
+# run_watch runs every rule and every query of the dashboards on a real Prometheus that scrapes a loaded cluster.
+run_watch() {
+  need go "(1.26 or newer)"
+  installed prometheus prometheus # brings promtool
+  say "watch: rules, alerts and dashboards on a real Prometheus"
+  go test -timeout 10m ./internal/watch
 }
 
 with_node() {
@@ -120,11 +133,11 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go chart cluster client console backend conformance; fi
+if [ $# = 0 ]; then set -- go watch chart cluster client console backend conformance; fi
 for part in "$@"; do
   case $part in
-    go | chart | cluster | client | console | backend | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, chart, cluster, client, console, backend or conformance" >&2; exit 2 ;;
+    go | watch | chart | cluster | client | console | backend | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, watch, chart, cluster, client, console, backend or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"

@@ -13,8 +13,8 @@ func gatewayBoard() dashboard {
 	return dashboard{
 		name: "gateway", title: "Fanfare / Gateway", anchor: "fanfare_sessions",
 		description: "Single gateways: sockets, channels, the way of a message stage by stage, presence, history, webhooks, the HTTP API, and the process.",
-		variables: []variable{{"stage", "Stage", "label_values(fanfare_stage_latency_seconds_count, stage)",
-			"Of the fan-out, for the heatmap of stages. With native histograms type it: accept, trigger, store, transit, queue or write."}},
+		variables: []variable{{"stage", "Stage", `label_values({__name__=~"fanfare_stage_latency_seconds(_count)?"}, stage)`,
+			"Of the fan-out, for the heatmap of stages."}},
 		panels: []panel{
 			row("Sockets"),
 			stat("Sockets", "short", "Open sockets now.", q("", "sum(fanfare_sessions{%s})", selected)),
@@ -26,7 +26,7 @@ func gatewayBoard() dashboard {
 				q("", "sum(fanfare_drained_sessions_total{%[1]s}) / (sum(fanfare_drain_sessions{%[1]s}) > 0) or vector(1)", selected)),
 			stat("Certificate expires in", "s", "Time until the certificate in force expires; 0 where gateways serve no TLS.",
 				q("", "min(fanfare_tls_certificate_expiry_seconds{%s}) or vector(0)", selected)),
-			series("Sockets", "short", "Open sockets of each gateway.", each("fanfare_sessions")),
+			series("Sockets of each gateway", "short", "Open ones.", each("fanfare_sessions")),
 			series("Accepted and refused", "ops", "New sockets a second, and those turned away, by reason.",
 				rate("accepted", "fanfare_sessions_accepted_total"), anyBy("reason", "fanfare_sessions_refused_total")),
 			series("Closed", "ops", "Sockets ended a second, by reason. drain is a rollout; slow_* and pong_timeout are networks and readers.", by("reason", "fanfare_sessions_closed_total")),
@@ -82,7 +82,7 @@ func gatewayBoard() dashboard {
 			series("Goroutines", "short", "About one a socket.", q("{{instance}}", "go_goroutines{%[1]s} and on (instance, job) fanfare_sessions{%[1]s}", selected)),
 			series("File descriptors", "percentunit", "Open ones, as part of what the process may.",
 				q("{{instance}}", "process_open_fds{%[1]s} / process_max_fds{%[1]s} and on (instance, job) fanfare_sessions{%[1]s}", selected)).warnAbove(0.7, 0.85),
-			series("Longest pause of the collector", "s", "Of the last collections.", q("{{instance}}", `go_gc_duration_seconds{quantile="1", %[1]s} and on (instance, job) fanfare_sessions{%[1]s}`, selected)),
+			series("Longest pause of the collector", "s", "Of the last collections.", q("{{instance}}", `go_gc_duration_seconds{quantile=~"1|1.0", %[1]s} and on (instance, job) fanfare_sessions{%[1]s}`, selected)),
 		},
 	}
 }

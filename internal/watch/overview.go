@@ -48,7 +48,7 @@ func overview() dashboard {
 			series("Sockets", "short", "Open sockets of each gateway.", q("{{instance}}", `sum by (instance) (fanfare_sessions{%s})`, selected)).stack(),
 			series("Sockets come and gone", "ops", "Accepted, refused and closed a second.",
 				q("accepted", `sum(rate(fanfare_sessions_accepted_total{%s}[$__rate_interval]))`, selected),
-				q("refused", `sum(rate(fanfare_sessions_refused_total{%s}[$__rate_interval]))`, selected),
+				whenAny("refused", `sum(rate(fanfare_sessions_refused_total{%s}[$__rate_interval]))`, selected),
 				q("closed: {{reason}}", "%s", perSecond("fanfare_sessions_closed_total", selected, "reason"))),
 			series("Messages", "ops", "Publications fanned out, and their copies to members.",
 				q("publications", `sum(rate(fanfare_publications_total{%s}[$__rate_interval]))`, selected),
