@@ -183,9 +183,14 @@ func (l *Log) Run(ctx context.Context) error {
 	defer group.Wait()
 	group.Go(func() { l.keep(ctx) })
 	group.Go(func() { l.deliver(ctx) })
-	l.write(ctx)
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
+	// A write that is under way when ctx ends is waited for: given up, nobody would know whether it was stored.
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		wait(last, lastWrites)
+		cancel()
+	})()
+	l.write(ctx, last)
 	l.close(last)
 	return nil
 }

@@ -96,13 +96,15 @@ func (w *world) start(id string) *gate {
 	ctx, end := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { l.keep(ctx) })
-	group.Go(func() { l.write(ctx) })
+	last, endLast := context.WithCancel(context.Background())
+	group.Go(func() { l.write(ctx, last) })
 	g := &gate{Log: l, w: w, id: o.Node}
 	var once sync.Once
 	g.kill = func() {
 		once.Do(func() {
 			nc.Close()
 			end()
+			endLast()
 			group.Wait()
 			w.lease(o.Node, false)
 		})
@@ -110,6 +112,7 @@ func (w *world) start(id string) *gate {
 	g.stop = func() {
 		once.Do(func() {
 			end()
+			defer endLast()
 			group.Wait()
 			last, cancel := context.WithTimeout(context.Background(), lastWrites)
 			l.close(last)

@@ -159,3 +159,29 @@ func TestReplayCluster(t *testing.T) {
 		}
 	})
 }
+
+// TestStopWhileWriting: who stops in order while events are on their way loses none, and says so of none.
+func TestStopWhileWriting(t *testing.T) {
+	w := newWorld(t, []string{natstest.Single(t).URL()}, 1, nil)
+	reader := w.start("node0000")
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 40 {
+		g := w.start(fmt.Sprintf("n%07d", i))
+		wait(t.Context(), 2*time.Millisecond) // it is idle
+		for n := range 20 {
+			id := protocol.SessionID(fmt.Sprintf("%s%016d", g.id, n))
+			g.Connected(1, id, ann)
+			g.Joined(1, "room", id, ann)
+			if n == 10 {
+				wait(t.Context(), time.Duration(r.IntN(3000))*time.Microsecond)
+			}
+			g.Disconnected(1, id, ReasonClosed)
+		}
+		g.stop()
+	}
+	p := newPicture(t)
+	p.settles(reader.Log, 1, map[string]bool{})
+	if p.lost > 0 || p.reasons[ReasonGatewayLost] > 0 || p.reasons[ReasonClosed] != 40*20 {
+		t.Errorf("%d lost, reasons %v", p.lost, p.reasons)
+	}
+}

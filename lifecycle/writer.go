@@ -23,8 +23,8 @@ const (
 	batchBytes = 256 << 10 // and their size, about
 )
 
-// write stores what the recorder has until ctx ends.
-func (l *Log) write(ctx context.Context) {
+// write stores what the recorder has until ctx ends; last is for what is under way then.
+func (l *Log) write(ctx, last context.Context) {
 	repeat := time.NewTicker(max(l.o.Retention/2, time.Millisecond))
 	defer repeat.Stop()
 	for {
@@ -39,7 +39,7 @@ func (l *Log) write(ctx context.Context) {
 			}
 		}
 		for _, server := range l.due() {
-			l.writeServer(ctx, server, false)
+			l.writeServer(last, server, false)
 		}
 	}
 }
