@@ -14,7 +14,7 @@ import (
 )
 
 // readBuffer is the reader each socket keeps; larger frames are read past it.
-const readBuffer = 512
+const readBuffer = 256
 
 // upgrade makes a session of the connection, and starts the goroutine that reads it.
 func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
@@ -30,13 +30,15 @@ func (g *Gateway) upgrade(c *conn, rest io.Reader, r *http.Request) {
 		return
 	}
 	s := g.newSession(c, rest, r)
-	go func() {
-		defer g.work.Done()
-		defer g.leaveSeat(address)
-		if s != nil {
-			s.read()
-		}
-	}()
+	if s == nil {
+		g.leaveSeat(address)
+		g.work.Done()
+		return
+	}
+	if g.opts.SocketsPerAddress > 0 {
+		s.address = address
+	}
+	go s.read()
 }
 
 // newSession checks the token and shakes hands; nil = there is no session, the connection has ended.
@@ -66,7 +68,7 @@ func (g *Gateway) newSession(c *conn, rest io.Reader, r *http.Request) *Session 
 	} else {
 		s.identity.Store(&identity)
 	}
-	_ = c.SetDeadline(time.Time{})
+	c.waitNoMore()
 	// gws looks at the first line and at the whole value of each; refuse has looked at all of them.
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
@@ -96,21 +98,27 @@ func (g *Gateway) newSession(c *conn, rest io.Reader, r *http.Request) *Session 
 	return s
 }
 
-// read is the socket's reader, on a fresh stack. gws panics on some malformed lengths (a 64-bit one that is
-// negative as an int); frames are processed elsewhere (workers), so what is recovered here is the parser's.
+// read is the socket's reader, on a fresh stack of 2 KiB, which ReadLoop just fits into: every frame more on it
+// doubles the stack of every socket (TestMemoryOfASocket).
 func (s *Session) read() {
-	defer s.conn.finish()
-	defer func() {
-		if broken := recover(); broken != nil {
-			_ = s.conn.write(closeFrame(1002, "protocol error"))
-			_ = s.conn.Close()
-			s.closed(fmt.Errorf("malformed frame: %v", broken))
-		}
-		if s.reason == reasonTooLarge || s.reason == reasonProtocol {
-			s.conn.discard()
-		}
-	}()
+	defer s.finish()
 	s.socket.ReadLoop()
+}
+
+// finish ends a session whose reader has ended. gws panics on some malformed lengths (a 64-bit one that is negative
+// as an int); frames are processed elsewhere (workers), so what is recovered here is the parser's.
+func (s *Session) finish() {
+	if broken := recover(); broken != nil {
+		_ = s.conn.write(closeFrame(1002, "protocol error"))
+		_ = s.conn.Close()
+		s.closed(fmt.Errorf("malformed frame: %v", broken))
+	}
+	if s.reason == reasonTooLarge || s.reason == reasonProtocol {
+		s.conn.discard()
+	}
+	s.conn.finish()
+	s.gw.leaveSeat(s.address)
+	s.gw.work.Done()
 }
 
 // turnAway tells the client that its address is unknown and ends it for good: 4401 stops stock clients from

@@ -24,6 +24,9 @@ type conn struct {
 	tls      *tls.Conn // nil without TLS
 	greeting []byte    // header lines to put into the handshake's answer, the first Write; then nil
 	fd       int       // -1: only net.Conn.Write is usable, from the drain goroutine
+	// patience is how long the handshake may take, and patient that its deadline is set.
+	patience time.Duration
+	patient  bool
 	// direct is what tests and benchmarks have in the place of sendNow; nil otherwise.
 	direct func([]byte) (int, error)
 
@@ -103,6 +106,40 @@ func (t *transport) Write(b []byte) (int, error) {
 
 // SetWriteDeadline is what tls.Conn.Close calls, and would end a backlog that is being written.
 func (t *transport) SetWriteDeadline(time.Time) error { return nil }
+
+// greeter is the conn while its first request is read: mostly that is there already, and no deadline needs to be set.
+type greeter conn
+
+func (g *greeter) Read(b []byte) (int, error) {
+	c := (*conn)(g)
+	if !c.patient {
+		if c.fd >= 0 {
+			if n := receiveNow(c.fd, b); n > 0 {
+				return n, nil
+			}
+		}
+		c.wait()
+	}
+	return c.Read(b)
+}
+
+// wait sets the handshake's deadline, waitNoMore ends it.
+func (c *conn) wait() {
+	if c.patience > 0 {
+		c.patient = true
+		_ = c.Conn.SetDeadline(time.Now().Add(c.patience))
+	}
+}
+
+func (c *conn) waitNoMore() {
+	if c.patient {
+		c.patient = false
+		_ = c.Conn.SetDeadline(time.Time{})
+	}
+}
+
+// SetDeadline is for gws, whose handshake sets one: our writes do not wait.
+func (c *conn) SetDeadline(time.Time) error { return nil }
 
 func (c *conn) Read(b []byte) (int, error) {
 	if c.tls != nil {

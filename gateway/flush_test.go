@@ -73,8 +73,8 @@ func TestPresenceIsGatheredAndMessagesAreNot(t *testing.T) {
 		began := time.Now()
 		for range 20 {
 			s.pipe(t, "").join("room", "null")
+			synctest.Wait()
 		}
-		synctest.Wait()
 		if got := updates(); got != 1 {
 			t.Errorf("%d updates at once, want the first", got)
 		}

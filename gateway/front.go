@@ -31,7 +31,6 @@ type Front struct {
 	Address func(remote string, h http.Header) string
 	Logger  *slog.Logger
 
-	handshakes sync.WaitGroup
 	// handshakeLimit is maxHandshakes, or less in tests.
 	handshakeLimit int
 	plain          handed
@@ -60,7 +59,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 	go func() { served <- server.Serve(&f.plain) }()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	slots := make(chan struct{}, cmp.Or(f.handshakeLimit, maxHandshakes))
+	crew := crew{most: cmp.Or(f.handshakeLimit, maxHandshakes), jobs: make(chan net.Conn), work: func(nc net.Conn) { f.handshake(ctx, nc) }}
 	pause := time.Duration(0)
 	var failed error
 	for {
@@ -83,19 +82,13 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 			continue
 		}
 		pause = 0
-		select {
-		case slots <- struct{}{}:
-			f.handshakes.Go(func() {
-				f.handshake(ctx, nc)
-				<-slots
-			})
-		default:
+		if !crew.do(nc) {
 			f.Gateway.metrics.refused.WithLabelValues("handshakes").Inc()
 			_ = nc.Close()
 		}
 	}
 	_ = ln.Close()
-	f.handshakes.Wait()
+	crew.close()
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := server.Shutdown(sctx); err != nil {
@@ -117,9 +110,10 @@ func temporary(err error) bool {
 // handshake reads the first request's head of a connection and sends the connection where it belongs.
 func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 	g := f.Gateway
-	_ = nc.SetDeadline(time.Now().Add(g.opts.HandshakeTimeout))
 	c := g.newConn(nc)
+	c.patience = g.opts.HandshakeTimeout
 	if f.TLS != nil {
+		c.wait()
 		c.tls = tls.Server((*transport)(c), f.TLS)
 		if err := c.tls.HandshakeContext(ctx); err != nil {
 			g.metrics.refused.WithLabelValues("tls").Inc()
@@ -128,7 +122,7 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 		}
 	}
 	br := requestReaders.Get().(*bufio.Reader)
-	limit := &io.LimitedReader{R: c, N: maxRequestBytes}
+	limit := &io.LimitedReader{R: (*greeter)(c), N: maxRequestBytes}
 	br.Reset(limit)
 	head, err := br.Peek(len("GET /rt/"))
 	if err != nil && len(head) == 0 {
@@ -137,7 +131,7 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 	}
 	if string(head) != "GET /rt/" {
 		limit.N = 1 << 62
-		_ = c.SetDeadline(time.Time{})
+		c.waitNoMore()
 		c.setBlocking(true)
 		if !f.plain.give(&peeked{conn: c, br: br}) {
 			c.drop()
@@ -159,9 +153,12 @@ func (f *Front) handshake(ctx context.Context, nc net.Conn) {
 		r.RemoteAddr = f.Address(r.RemoteAddr, r.Header)
 	}
 	var rest io.Reader = c
+	if c.tls == nil {
+		rest = newReader(nc)
+	}
 	if n := br.Buffered(); n > 0 { // frames sent before our answer
 		early, _ := br.Peek(n)
-		rest = io.MultiReader(strings.NewReader(string(early)), c)
+		rest = io.MultiReader(strings.NewReader(string(early)), rest)
 	}
 	br.Reset(nil)
 	requestReaders.Put(br)
@@ -185,6 +182,9 @@ func (p *peeked) Read(b []byte) (int, error) {
 	}
 	return p.conn.Read(b)
 }
+
+// SetDeadline is for the http.Server; conn's own is for gws.
+func (p *peeked) SetDeadline(t time.Time) error { return p.Conn.SetDeadline(t) }
 
 // Close ends the connection for good: HTTP has no closing handshake.
 func (p *peeked) Close() error {

@@ -73,8 +73,8 @@ func (h *Hub) later(wait time.Duration, f func()) *time.Timer {
 	})
 }
 
-// enter gives the topic, opened, and keeps it until topic.leave. Openings are single-flight.
-func (h *Hub) enter(ctx context.Context, key protocol.Topic, rule *policy.Rule) (*topic, error) {
+// enter gives the topic, opened, and keeps it until topic.leave. Openings are single-flight and bounded.
+func (h *Hub) enter(key protocol.Topic, rule *policy.Rule) (*topic, error) {
 	s := h.shard(key)
 	s.mu.Lock()
 	t := s.topics[key]
@@ -93,17 +93,31 @@ func (h *Hub) enter(ctx context.Context, key protocol.Topic, rule *policy.Rule) 
 	t.users++
 	t.mu.Unlock()
 	s.mu.Unlock()
-	select {
-	case <-t.ready:
-	case <-ctx.Done():
+	if err := t.awaitReady(); err != nil {
 		t.leave()
-		return nil, ctx.Err()
+		return nil, err
 	}
 	if t.err != nil {
 		t.leave()
 		return nil, t.err
 	}
 	return t, nil
+}
+
+func (t *topic) awaitReady() error {
+	select {
+	case <-t.ready: // the usual case, without a timer
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(t.hub.gw.ctx, joinTimeout)
+	defer cancel()
+	select {
+	case <-t.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (h *Hub) open(t *topic) {

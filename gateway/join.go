@@ -64,9 +64,7 @@ func (s *Session) join(channel protocol.Channel, ref string, payload []byte) {
 			Message: fmt.Sprintf("A client can join at most %d channels.", gw.opts.Limits.Channels)})
 		return
 	}
-	ctx, cancel := context.WithTimeout(gw.ctx, joinTimeout)
-	defer cancel()
-	t, err := gw.hub.enter(ctx, protocol.Topic{Server: s.server, Channel: channel}, rule)
+	t, err := gw.hub.enter(protocol.Topic{Server: s.server, Channel: channel}, rule)
 	if err != nil {
 		gw.log.Warn("channel cannot be opened", "session", s.id, "err", err)
 		s.refuseJoin(channel, ref, &protocol.Error{Code: protocol.CodeUnavailable, Message: "The channel cannot be opened now. Try again later."})
@@ -102,8 +100,12 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	gw, t := s.gw, m.topic
 	rule := t.rule.Load()
 	wantsPresence, noPresence := ask.Presence && rule.Presence, false
-	ctx, cancel := context.WithTimeout(gw.ctx, joinTimeout)
-	defer cancel()
+	ctx := gw.ctx
+	if wantsPresence || ask.Resume || ask.History { // otherwise nothing waits
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(gw.ctx, joinTimeout)
+		defer cancel()
+	}
 	if wantsPresence {
 		if err := t.openRoster(ctx); err != nil {
 			gw.log.Warn("presence of a channel cannot be read", "session", s.id, "err", err)

@@ -21,6 +21,20 @@ func sendNow(fd int, b []byte) (int, error) {
 	return int(n), nil
 }
 
+// receiveNow reads what is there, without waiting; 0 = nothing is, or only Read can tell. The caller guarantees that
+// fd stays open.
+func receiveNow(fd int, b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		syscall.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
 // rawFD gives the descriptor of a TCP connection, or -1 when there is none to write to directly.
 func rawFD(nc net.Conn) int {
 	sc, ok := nc.(syscall.Conn)

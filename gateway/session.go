@@ -21,7 +21,9 @@ type Session struct {
 	server protocol.ServerID
 	conn   *conn
 	socket *gws.Conn
-	index  int // in Gateway.sessions; guarded by Gateway.mu
+	// address is what the seat is counted under, when that is limited.
+	address string
+	index   int // in Gateway.sessions; guarded by Gateway.mu
 	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
 	turnedAway bool
 	load       *serverLoad // of its realtime server; nil before it was added

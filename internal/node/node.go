@@ -185,7 +185,7 @@ const startTimeout = 60 * time.Second
 // over, what is being published finished, the broker closed, the metrics last. Its error is nil after an
 // orderly end.
 func (n *Node) Run(ctx context.Context) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.cfg.Listen)
+	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", n.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
