@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fanfare/broker/natsd"
 	"fanfare/internal/natstest"
@@ -185,6 +186,23 @@ func TestServerClusterAccess(t *testing.T) {
 	c.Close()
 	if got := <-shown; got.Cmp(renewed.SerialNumber) != 0 {
 		t.Errorf("the certificate in force is number %s, not %s", got, renewed.SerialNumber)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(servers[0].Collector()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := -1.0
+	for _, f := range families {
+		if f.GetName() == "fanfare_tls_certificate_expiry_seconds" {
+			left = f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	if left < 3000 || left > 3600 {
+		t.Errorf("the certificate expires in %v s by its metric", left)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -119,6 +120,20 @@ func (s *Server) encrypt() error {
 		s.nso.Cluster.TLSConfig = config(tls.RequireAndVerifyClientCert)
 	}
 	return nil
+}
+
+// notAfter is when the certificate in the files expires: the one that the next handshake shows.
+func (s *Server) notAfter() (time.Time, error) {
+	pair, err := tls.LoadX509KeyPair(s.o.TLS.Cert, s.o.TLS.Key)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("broker certificate: %w", err)
+	}
+	if pair.Leaf == nil {
+		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
+			return time.Time{}, fmt.Errorf("broker certificate: %w", err)
+		}
+	}
+	return pair.Leaf.NotAfter, nil
 }
 
 // openness is what an operator should know about who can reach the broker, for the log.

@@ -29,10 +29,19 @@ type serverCollector struct {
 	up, healthy, sync *prometheus.Desc
 	disk, diskFree    *prometheus.Desc
 	metrics           []serverMetric
+	expiry            *prometheus.Desc // nil without TLS
+	notAfter          func() (time.Time, error)
 }
 
 // Collector has the metrics of a Server.
-func (s *Server) Collector() prometheus.Collector { return newServerCollector(s) }
+func (s *Server) Collector() prometheus.Collector {
+	c := newServerCollector(s)
+	if s.o.TLS.Cert != "" { // the same metric as of a gateway's certificate, and so the same alert
+		c.expiry = prometheus.NewDesc("fanfare_tls_certificate_expiry_seconds", "Time until the certificate in force expires; negative when it has.", nil, nil)
+		c.notAfter = s.notAfter
+	}
+	return c
+}
 
 // Collector has the metrics of an embedded broker, under the names of those of a Server.
 func (e *Embedded) Collector() prometheus.Collector { return newServerCollector(e) }
@@ -97,6 +106,9 @@ func (c *serverCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.sync
 	out <- c.disk
 	out <- c.diskFree
+	if c.expiry != nil {
+		out <- c.expiry
+	}
 	for _, m := range c.metrics {
 		out <- m.desc
 	}
@@ -111,6 +123,11 @@ func (c *serverCollector) Collect(out chan<- prometheus.Metric) {
 	if size, free, err := diskSpace(c.s.dataDir()); err == nil {
 		out <- prometheus.MustNewConstMetric(c.disk, prometheus.GaugeValue, float64(size))
 		out <- prometheus.MustNewConstMetric(c.diskFree, prometheus.GaugeValue, float64(free))
+	}
+	if c.expiry != nil {
+		if at, err := c.notAfter(); err == nil {
+			out <- prometheus.MustNewConstMetric(c.expiry, prometheus.GaugeValue, time.Until(at).Seconds())
+		}
 	}
 	if srv == nil {
 		return

@@ -83,7 +83,7 @@ func keys(c *Config) []key {
 		{path: "broker.tls.key", value: textValue{&c.Broker.TLS.Key, "file", checkFile}, doc: "its private key (PEM)"},
 		{path: "broker.tls.ca", value: textValue{&c.Broker.TLS.CA, "file", checkFile}, doc: "certificates that sign those of the peers, which show theirs to each other (PEM)"},
 		{path: "broker.tls.verify", value: boolValue{&c.Broker.TLS.Verify}, doc: "gateways must show a certificate as well (`nats.tls.cert`)"},
-		{path: "broker.store_limit", value: sizeValue{&c.Broker.StoreLimit, 64 * mib, 1 << 50}, doc: "`fanfare broker`: the most it stores; leave a tenth of the disk free"},
+		{path: "broker.store_limit", value: sizeValue{&c.Broker.StoreLimit, mib, 1 << 50}, doc: "`fanfare broker`: the most it stores; leave a tenth of the disk free"},
 
 		{path: "io_uring", value: textValue{&c.IOURing, "auto or off", oneOf("auto", "off")}, doc: "`auto`: channels are written to with io_uring where the kernel allows it, one system call for many sockets; `off`: one for each"},
 

@@ -282,7 +282,7 @@ func TestProblems(t *testing.T) {
 		"claim":        {file: "auth: {claims: {row_id: 'a b'}}\n", want: `fanfare.yaml:1: auth.claims.row_id: "a b" is not the name of a claim`},
 		"broker tls":   {file: "broker: {tls: {verify: true}}\n", want: "fanfare.yaml:1: broker.tls.verify: needs broker.tls.cert and broker.tls.key as well"},
 		"password":     {file: "nats: {password: x}\n", want: "fanfare.yaml:1: nats.password: is for an external broker: set nats.urls as well"},
-		"store limit":  {file: "broker: {store_limit: 1MiB}\n", want: "fanfare.yaml:1: broker.store_limit: 1MiB is outside 64MiB to 1048576GiB"},
+		"store limit":  {file: "broker: {store_limit: 1KiB}\n", want: "fanfare.yaml:1: broker.store_limit: 1KiB is outside 1MiB to 1048576GiB"},
 		"routes":       {file: "broker: {routes: ['nats://a:6222']}\n", want: "fanfare.yaml:1: broker.routes: needs broker.cluster_listen as well"},
 		"replicas":     {file: "nats: {replicas: 3}\n", want: "fanfare.yaml:1: nats.replicas: 3, but the embedded broker is one node: set nats.urls or leave it out"},
 

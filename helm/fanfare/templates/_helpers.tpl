@@ -48,7 +48,7 @@
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion (toString .Values.image.tag) }}
 {{- end }}
 {{- end }}
 
@@ -62,7 +62,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "fanfare.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "fanfare.selectorLabels" . }}
-app.kubernetes.io/version: {{ default .root.Chart.AppVersion .root.Values.image.tag | trunc 63 | trimAll "-_." | quote }}
+app.kubernetes.io/version: {{ default .root.Chart.AppVersion (toString .root.Values.image.tag) | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: fanfare
 {{- with .root.Values.commonLabels }}
@@ -245,7 +245,9 @@ What is made up or taken from the cluster, once for a rendering: kept in .Values
 - {{ ternary "tls" "nats" $root.Values.broker.tls.enabled }}://{{ include "fanfare.broker" $root }}-{{ . }}.{{ include "fanfare.brokerHeadless" $root }}:4222
 {{- end }}
 {{- else }}
-{{- toYaml (coalesce .Values.nats.urls (dig "nats" "urls" "" .Values.config)) }}
+{{- $urls := coalesce .Values.nats.urls (dig "nats" "urls" "" .Values.config) }}
+{{- if not (kindIs "slice" $urls) }}{{ $urls = splitList "," $urls }}{{ end }}
+{{- toYaml $urls }}
 {{- end }}
 {{- end }}
 
