@@ -72,15 +72,15 @@ func (p *program) bench(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	clear := func() {}
+	wipe := func() {}
 	if f, ok := p.stderr.(*os.File); ok && isTerminal(f) {
 		o.Progress = func(line string) { _, _ = fmt.Fprintf(p.stderr, "\r\x1b[K%s", line) }
-		clear = func() { _, _ = fmt.Fprint(p.stderr, "\r\x1b[K") }
+		wipe = func() { _, _ = fmt.Fprint(p.stderr, "\r\x1b[K") }
 	}
 	ctx, stop := p.interruptible(cmd.Context())
 	defer stop()
 	result, err := bench.Run(ctx, o)
-	clear()
+	wipe()
 	if err != nil {
 		return benchError(ctx, o.URLs[0], err)
 	}
@@ -128,8 +128,10 @@ func (p *program) benchOptions(cmd *cobra.Command, scenario bench.Scenario) (ben
 	if o.Ops, err = flags.GetStringSlice("ops"); err != nil {
 		return o, fmt.Errorf("flag ops: %w", err)
 	}
-	for name, p := range map[string]*int{"channels": &o.Channels, "members": &o.Members, "joins": &o.Joins, "size": &o.Size,
-		"parallel": &o.Parallel, "observers": &o.Observers, "messages": &o.Messages} {
+	for name, p := range map[string]*int{
+		"channels": &o.Channels, "members": &o.Members, "joins": &o.Joins, "size": &o.Size,
+		"parallel": &o.Parallel, "observers": &o.Observers, "messages": &o.Messages,
+	} {
 		if *p, err = flags.GetInt(name); err != nil {
 			return o, fmt.Errorf("flag %s: %w", name, err)
 		}

@@ -35,8 +35,10 @@ func newTarget(address, hash, token string) (*target, error) {
 	port := "80"
 	if u.Scheme == "https" {
 		port = "443"
-		t.tls = &tls.Config{ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		t.tls = &tls.Config{
+			ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+			ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		}
 	}
 	if u.Port() == "" {
 		t.addr = net.JoinHostPort(u.Hostname(), port)

@@ -72,13 +72,13 @@ func (r *run) finish() {
 func (r *run) reasons() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := reasons(r.errors)
-	for code := range r.errors {
+	parts := []string{reasons(r.errors)}
+	for _, code := range slices.Sorted(maps.Keys(r.errors)) {
 		if hint := needs(protocol.Code(code)); hint != "" {
-			text += "; " + code + ": " + hint
+			parts = append(parts, code+": "+hint)
 		}
 	}
-	return text
+	return strings.Join(parts, "; ")
 }
 
 func reasons(m map[string]int64) string {

@@ -63,8 +63,10 @@ func (r *run) launch(ctx context.Context, f fleet) (*Connect, error) {
 		return nil, err
 	}
 	seconds := (r.now() - s.start).Seconds()
-	return &Connect{Sockets: f.n, Seconds: round(seconds, 3), PerSecond: round(float64(f.n)/seconds, 1), Busy: r.busy.Load() - busy,
-		Latency: summarize(f.latency)}, nil
+	return &Connect{
+		Sockets: f.n, Seconds: round(seconds, 3), PerSecond: round(float64(f.n)/seconds, 1), Busy: r.busy.Load() - busy,
+		Latency: summarize(f.latency),
+	}, nil
 }
 
 // patience is how long one connection is tried for while the server says that it is busy.
@@ -104,8 +106,10 @@ func (r *run) try(ctx context.Context, f fleet, id int) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{run: r, id: id, nc: nc, handle: f.handle, shard: r.shards[max(id, 0)%len(r.shards)],
-		ended: make(chan struct{}), joined: make(chan error, 1)}
+	c := &conn{
+		run: r, id: id, nc: nc, handle: f.handle, shard: r.shards[max(id, 0)%len(r.shards)],
+		ended: make(chan struct{}), joined: make(chan error, 1),
+	}
 	channels := r.channelsOf(id)
 	if r.o.sends() {
 		c.lanes = make([]lane, len(channels)*r.o.senders())

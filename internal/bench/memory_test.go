@@ -48,8 +48,10 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 	n, _ := startNode(t)
 	before := inUse()
 	var failed bytes.Buffer
-	options, err := json.Marshal(Options{Scenario: Idle, URLs: []string{"http://" + n.Addr()}, Hash: "bench", Channel: "live/m",
-		Channels: idleConnections / 10, Members: 10, Settle: time.Minute})
+	options, err := json.Marshal(Options{
+		Scenario: Idle, URLs: []string{"http://" + n.Addr()}, Hash: "bench", Channel: "live/m",
+		Channels: idleConnections / 10, Members: 10, Settle: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	defer func() {
 		_ = cmd.Process.Kill()
-		<-ended
+		_ = <-ended
 	}()
 	joined := func() (joined int) {
 		for _, members := range n.Gateway().Occupancy(1) {

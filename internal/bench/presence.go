@@ -59,12 +59,14 @@ func (r *run) presence(ctx context.Context) error {
 	joined := make(map[string]time.Duration, members)
 	before := r.received()
 	start := r.now()
-	connect, err := r.launch(ctx, fleet{n: members, rate: r.o.Rate, parallel: r.o.Parallel, ask: plainJoin, handle: silent,
+	connect, err := r.launch(ctx, fleet{
+		n: members, rate: r.o.Rate, parallel: r.o.Parallel, ask: plainJoin, handle: silent,
 		opened: func(c *conn, due time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
 			joined[c.answer.socket] = due
-		}})
+		},
+	})
 	if err != nil {
 		return err
 	}

@@ -35,8 +35,10 @@ func newProxy(t *testing.T, server string, set func(*proxy)) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{server: server, url: "http://" + l.Addr().String(),
-		answer: func(int) string { return "" }, alter: func(_, _ int, f []byte) [][]byte { return [][]byte{f} }}
+	p := &proxy{
+		server: server, url: "http://" + l.Addr().String(),
+		answer: func(int) string { return "" }, alter: func(_, _ int, f []byte) [][]byte { return [][]byte{f} },
+	}
 	set(p)
 	p.wg.Go(func() {
 		for n := 0; ; n++ {

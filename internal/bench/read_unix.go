@@ -56,5 +56,5 @@ func (c *conn) readAll() error {
 			return failed
 		}
 	}
-	return err //nolint:wrapcheck // the caller tells how it ended
+	return err
 }

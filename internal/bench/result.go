@@ -34,7 +34,7 @@ type Result struct {
 }
 
 // OK tells whether nothing was lost.
-func (r *Result) OK() bool { return len(r.Problems) == 0 }
+func (x *Result) OK() bool { return len(x.Problems) == 0 }
 
 // Connect is how opening sockets went, their joins included.
 type Connect struct {

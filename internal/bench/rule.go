@@ -39,8 +39,9 @@ func needs(code protocol.Code) string {
 		return "limits.message_bytes is lower than --size and its frame"
 	case protocol.CodeMessageRejected, protocol.CodeJoinRejected, protocol.CodeTriggerFailed:
 		return "its rule has a webhook that did not allow it"
+	default:
+		return "" // not about the rule
 	}
-	return ""
 }
 
 func (e *RuleError) Error() string {

@@ -39,10 +39,10 @@ type run struct {
 
 // shard is where some of the connections count: all of them in one place would wait for each other.
 type shard struct {
-	latency                                     histogram
-	received, duplicates, late, foreign, missed atomic.Int64
-	reads, bytes                                atomic.Int64
-	_                                           [64]byte
+	latency                             histogram
+	received, duplicates, late, foreign atomic.Int64
+	reads                               atomic.Int64
+	_                                   [64]byte
 }
 
 // Run carries out a scenario. An error means that there are no figures; what was lost is in the result.
@@ -94,8 +94,10 @@ func newRun(o Options) (*run, error) {
 	}
 	r.buffers.New = func() any { b := make([]byte, 64<<10); return &b }
 	r.conns = make([]*conn, o.Connections())
-	r.result = &Result{Scenario: o.Scenario, URLs: o.URLs, Started: r.base.UTC(), Connections: len(r.conns),
-		Channels: o.Channels, Members: o.Members}
+	r.result = &Result{
+		Scenario: o.Scenario, URLs: o.URLs, Started: r.base.UTC(), Connections: len(r.conns),
+		Channels: o.Channels, Members: o.Members,
+	}
 	return r, nil
 }
 
@@ -216,8 +218,10 @@ func (r *run) end(ctx context.Context, p phase, deliveries int64) error {
 		return nil
 	}
 	used := q.server.cpu - p.server.cpu
-	s := &Server{CPUSeconds: round(used, 3), Cores: round(used/seconds, 3), RSSMiB: round(q.server.rss/(1<<20), 1),
-		Flushes: q.server.flushes - p.server.flushes}
+	s := &Server{
+		CPUSeconds: round(used, 3), Cores: round(used/seconds, 3), RSSMiB: round(q.server.rss/(1<<20), 1),
+		Flushes: q.server.flushes - p.server.flushes,
+	}
 	if deliveries > 0 {
 		s.PerMillion = round(used/float64(deliveries)*1e6, 3)
 	}

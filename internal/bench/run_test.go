@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"fanfare/broker/natsd"
 	"fanfare/internal/config"
 	"fanfare/internal/node"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 const apiKey = "bench-test-key"
@@ -208,8 +209,10 @@ func TestFaults(t *testing.T) {
 	try := func(t *testing.T, set func(*proxy)) *Result {
 		t.Helper()
 		p := newProxy(t, n.Addr(), set)
-		return measure(t, Options{Scenario: FanOut, URLs: []string{p.url}, Channel: "live/f", Members: members, Rate: 100, Parallel: 1,
-			Duration: sent * time.Second / 100, Drain: 500 * time.Millisecond})
+		return measure(t, Options{
+			Scenario: FanOut, URLs: []string{p.url}, Channel: "live/f", Members: members, Rate: 100, Parallel: 1,
+			Duration: sent * time.Second / 100, Drain: 500 * time.Millisecond,
+		})
 	}
 	// Connection 0 is the probe.
 	t.Run("lost", func(t *testing.T) {
@@ -299,7 +302,7 @@ func TestFaults(t *testing.T) {
 	t.Run("stalled", func(t *testing.T) {
 		const pause = 400 * time.Millisecond
 		x := try(t, func(p *proxy) {
-			p.alter = func(conn, n int, frame []byte) [][]byte {
+			p.alter = func(_, n int, frame []byte) [][]byte {
 				if n == 10 {
 					stall(pause)
 				}

@@ -16,7 +16,7 @@ var mappings = []struct {
 	{"decode live", 2, func() { _, _, _ = DecodeLive("fanfare.ch.1.chat.sports") }},
 	{"stored", 2, func() { Stored(1, "chat/sports") }},
 	{"shard", 0, func() { Shard(1, "chat/sports") }},
-	{"offset", 0, func() { SplitOffset(Offset(3, 42)) }},
+	{"offset", 0, func() { _, _ = SplitOffset(Offset(3, 42)) }},
 	{"presence key", 2, func() { PresenceKey(1, "chat/sports", "nodeaaaa", "nodeaaaa0000000000000000") }},
 }
 

@@ -54,16 +54,24 @@ func cost(args ...string) func(context.Context, *lab, bool) (float64, error) {
 
 //nolint:gochecknoglobals // a table
 var figures = []figure{
-	{name: "members", title: "CPU of a delivery over members of a channel", x: "members of each channel (10 000 connections, 10 000 deliveries/s)",
-		y: "CPU seconds per million deliveries", logY: true, points: overMembers()},
-	{name: "channels", title: "CPU of a delivery over channels", x: "channels of 2 members (1000 messages/s in all)",
-		y: "CPU seconds per million deliveries", points: overChannels()},
+	{
+		name: "members", title: "CPU of a delivery over members of a channel", x: "members of each channel (10 000 connections, 10 000 deliveries/s)",
+		y: "CPU seconds per million deliveries", logY: true, points: overMembers(),
+	},
+	{
+		name: "channels", title: "CPU of a delivery over channels", x: "channels of 2 members (1000 messages/s in all)",
+		y: "CPU seconds per million deliveries", points: overChannels(),
+	},
 	{name: "rate", title: "CPU of a delivery over message rate", x: "messages/s to 1000 members", y: "CPU seconds per million deliveries", logY: true, points: overRate()},
-	{name: "gateways", title: "CPU of a delivery over gateways", x: "gateways (1000 members in all, 50 messages/s)", y: "CPU seconds per million deliveries",
-		points: overGateways()},
+	{
+		name: "gateways", title: "CPU of a delivery over gateways", x: "gateways (1000 members in all, 50 messages/s)", y: "CPU seconds per million deliveries",
+		points: overGateways(),
+	},
 	{name: "memory", title: "Memory over connections", x: "connections, idle, joined, 10 members a channel", y: "KiB of RSS per connection", points: overConnections()},
-	{name: "histories", title: "Memory over channels with history", x: "channels with history, one member each, 3 messages", y: "MiB of RSS more than without any", logY: true,
-		points: overHistories()},
+	{
+		name: "histories", title: "Memory over channels with history", x: "channels with history, one member each, 3 messages", y: "MiB of RSS more than without any", logY: true,
+		points: overHistories(),
+	},
 	{name: "joins", title: "Join rate over channel size", x: "members of the channel", y: "connects and joins per second", points: overSize()},
 }
 
@@ -71,8 +79,10 @@ func overMembers() (points []point) {
 	const connections = 10_000
 	for _, m := range []int{1, 3, 10, 30, 100, 300, 1000, 3000, 10_000} {
 		channels := max(connections/m, 1)
-		points = append(points, point{line: "1 msg/s each channel", x: float64(m), size: connections,
-			measure: cost("rooms", "--channel", "live/m", "--channels", text(channels), "--members", text(m), "--rate", "1")})
+		points = append(points, point{
+			line: "1 msg/s each channel", x: float64(m), size: connections,
+			measure: cost("rooms", "--channel", "live/m", "--channels", text(channels), "--members", text(m), "--rate", "1"),
+		})
 	}
 	return points
 }
@@ -80,16 +90,20 @@ func overMembers() (points []point) {
 func overChannels() (points []point) {
 	for _, c := range []int{10, 100, 1000, 10_000, 30_000, 100_000} {
 		joins := max(1, c/1000)
-		points = append(points, point{line: "2 members", x: float64(c), size: 2 * c / joins,
-			measure: cost("rooms", "--channel", "live/c", "--channels", text(c), "--members", "2", "--joins", text(joins), "--rate", text(1000/float64(c)), "--sender-rate", "1000")})
+		points = append(points, point{
+			line: "2 members", x: float64(c), size: 2 * c / joins,
+			measure: cost("rooms", "--channel", "live/c", "--channels", text(c), "--members", "2", "--joins", text(joins), "--rate", text(1000/float64(c)), "--sender-rate", "1000"),
+		})
 	}
 	return points
 }
 
 func overRate() (points []point) {
 	for _, rate := range []int{2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000} {
-		points = append(points, point{line: "1000 members", x: float64(rate), size: 1000,
-			measure: cost("fan-out", "--channel", "live/r", "--members", "1000", "--rate", text(rate), "--sender-rate", "100")})
+		points = append(points, point{
+			line: "1000 members", x: float64(rate), size: 1000,
+			measure: cost("fan-out", "--channel", "live/r", "--members", "1000", "--rate", text(rate), "--sender-rate", "100"),
+		})
 	}
 	return points
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,8 +71,10 @@ func newLab(ctx context.Context, bin string, p point) (*lab, error) {
 		if err != nil {
 			return l, err
 		}
-		env := []string{"FANFARE_LISTEN=" + addr, "FANFARE_SETTINGS_FILE=" + settings, "FANFARE_LIMITS_FRAMES_PER_SECOND=0",
-			"FANFARE_LIMITS_UPGRADES_PER_SECOND=0", "FANFARE_DRAIN=0s", "FANFARE_DATA_DIR=" + filepath.Join(l.dir, strconv.Itoa(i))}
+		env := []string{
+			"FANFARE_LISTEN=" + addr, "FANFARE_SETTINGS_FILE=" + settings, "FANFARE_LIMITS_FRAMES_PER_SECOND=0",
+			"FANFARE_LIMITS_UPGRADES_PER_SECOND=0", "FANFARE_DRAIN=0s", "FANFARE_DATA_DIR=" + filepath.Join(l.dir, strconv.Itoa(i)),
+		}
 		if broker != "" {
 			env = append(env, "FANFARE_NATS_URLS=nats://"+broker, "FANFARE_NATS_REPLICAS=1")
 		}
@@ -131,9 +134,9 @@ func get(ctx context.Context, address string) (*http.Response, error) {
 
 // close ends the servers, the broker last.
 func (l *lab) close() {
-	for i := len(l.procs) - 1; i >= 0; i-- {
-		_ = l.procs[i].Process.Signal(syscall.SIGTERM)
-		_ = l.procs[i].Wait()
+	for _, cmd := range slices.Backward(l.procs) {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
 	}
 	_ = os.RemoveAll(l.dir)
 }
