@@ -64,7 +64,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	defer func() {
 		_ = cmd.Process.Kill()
-		_ = <-ended
+		<-ended //nolint:errcheck // it was killed
 	}()
 	joined := func() (joined int) {
 		for _, members := range n.Gateway().Occupancy(1) {
