@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +24,7 @@ func entries(t *testing.T, b []byte) map[string][]byte {
 	out := map[string][]byte{}
 	for r := tar.NewReader(bytes.NewReader(b)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {
@@ -130,9 +132,7 @@ func TestArchive(t *testing.T) {
 			if sum := sha256.Sum256(plain); config.Rootfs.Diffs[n] != "sha256:"+hex.EncodeToString(sum[:]) {
 				t.Errorf("layer %d is not what the configuration says", n)
 			}
-			for name, b := range entries(t, plain) {
-				files[name] = b
-			}
+			maps.Copy(files, entries(t, plain))
 		}
 		if string(files["fanfare"]) != "binary for "+arch {
 			t.Errorf("the binary is %q", files["fanfare"])

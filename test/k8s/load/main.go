@@ -72,9 +72,9 @@ func run(ctx context.Context, o options, in io.Reader, out io.Writer) error {
 		}
 	}()
 	t.start(ctx)
-	look, print := time.NewTicker(200*time.Millisecond), time.NewTicker(time.Second)
+	look, tell := time.NewTicker(200*time.Millisecond), time.NewTicker(time.Second)
 	defer look.Stop()
-	defer print.Stop()
+	defer tell.Stop()
 	encoder := json.NewEncoder(out)
 	for {
 		select {
@@ -82,7 +82,7 @@ func run(ctx context.Context, o options, in io.Reader, out io.Writer) error {
 			return context.Cause(ctx)
 		case <-look.C:
 			t.look()
-		case <-print.C:
+		case <-tell.C:
 			if err := encoder.Encode(t.status("")); err != nil {
 				return fmt.Errorf("print: %w", err)
 			}
