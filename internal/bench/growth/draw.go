@@ -66,8 +66,11 @@ func newAxis(log bool, from, to float64, values []float64) axis {
 func (a axis) ticks() (all []float64) {
 	if a.log {
 		steps := []float64{1, 2, 5}
-		if a.high-a.low > 2.5 {
+		switch span := a.high - a.low; {
+		case span > 2.5:
 			steps = []float64{1}
+		case span < 1.2:
+			steps = []float64{1, 1.5, 2, 3, 4, 5, 7}
 		}
 		for e := math.Floor(a.low); e <= a.high; e++ {
 			for _, m := range steps {
