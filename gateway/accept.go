@@ -108,6 +108,9 @@ func (s *Session) read() {
 // finish ends a session whose reader has ended. gws panics on some malformed lengths (a 64-bit one that is negative
 // as an int); frames are processed elsewhere (workers), so what is recovered here is the parser's.
 func (s *Session) finish() {
+	if s.working {
+		return // a panic while a frame was processed ends the process: hiding it would lose messages
+	}
 	if broken := recover(); broken != nil {
 		_ = s.conn.write(closeFrame(1002, "protocol error"))
 		_ = s.conn.Close()

@@ -26,6 +26,7 @@ type Session struct {
 	index   int // in Gateway.sessions; guarded by Gateway.mu
 	// turnedAway: the session never belonged to a server and only waits for its close; fixed before it reads.
 	turnedAway bool
+	working    bool        // a frame is being processed; the reader's
 	load       *serverLoad // of its realtime server; nil before it was added
 
 	sentAway atomic.Bool // by a drain: its user is expected on another gateway
