@@ -183,6 +183,7 @@ func (c *conn) writePart(b []byte) error {
 		return errConnClosing
 	}
 	if c.drains && c.queued+len(b) > c.limits.backlogBytes {
+		c.limits.metrics.backlogHighWater(c.queued)
 		c.evictLocked(evictBacklog)
 		if c.tls == nil {
 			c.enqueueLocked(closeTryAgain)

@@ -55,7 +55,7 @@ func killedGateway(t *testing.T, c *cluster) {
 func largeChannel(t *testing.T, c *cluster) {
 	t.Helper()
 	const channel = "room/large"
-	members := size(3000, 20000) / nodes * nodes
+	members := size(3000, 20001) / nodes * nodes
 	check := NewChecker()
 	var observers []*peer
 	for i := range nodes - 1 {
