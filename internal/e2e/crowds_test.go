@@ -211,8 +211,8 @@ func stampede(t *testing.T, c *cluster) {
 				t.Errorf("%d connections ended with %d, want %d only", n, code, want)
 			}
 		}
-		if i == 0 && s.Refused[503] == 0 {
-			t.Error("nobody was told to come later: this was no stampede")
+		if i == 0 && s.Refused[503] == 0 && took < 2*time.Second { // slow clients may come one after the other
+			t.Errorf("all were back after %s and nobody was told to come later", took)
 		}
 		if err := victim.start(); err != nil {
 			t.Fatal(err)

@@ -114,7 +114,7 @@ var (
 func (c *cluster) join(t *testing.T, p *peer) *peer {
 	t.Helper()
 	c.begin(t, p)
-	if err := await(t.Context(), 30*time.Second, p.there); err != nil {
+	if err := await(t.Context(), patience, p.there); err != nil {
 		t.Fatal(err)
 	}
 	return p
