@@ -44,8 +44,7 @@ func (r *run) messages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.drain(ctx, sent*int64(r.o.Members))
-	took := r.now() - s.start - r.o.Warmup
+	took := r.drain(ctx, sent*int64(r.o.Members)) - s.start - r.o.Warmup
 	received := r.received()
 	if err := r.end(ctx, p, received-before); err != nil {
 		return err
@@ -117,26 +116,23 @@ func (r *run) deliver(c *conn, k kind, frame []byte, at time.Duration) {
 	}
 }
 
-// drain waits until so many were received, or nothing came for a while.
-func (r *run) drain(ctx context.Context, expected int64) {
+// drain waits until so many were received, or nothing came for a while. It tells when the last came.
+func (r *run) drain(ctx context.Context, expected int64) time.Duration {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	last, since := int64(-1), r.now()
 	for {
 		n := r.received()
-		if n >= expected {
-			return
-		}
 		if n != last {
 			last, since = n, r.now()
 		}
-		if r.now()-since > r.o.Drain {
-			return
+		if n >= expected || r.now()-since > r.o.Drain {
+			return since
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return since
 		}
 	}
 }
