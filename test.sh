@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|watch|chart|cluster|client|console|backend|conformance
+# All tests on a machine with Go and Node: ./test.sh, or some of them: ./test.sh go|watch|proxies|chart|cluster|client|console|backend|conformance
 # Installs what is missing: a C compiler for the race detector and Chromium through apt-get (as root or by sudo),
 # Node packages through npm ci.
 set -euo pipefail
@@ -47,7 +47,7 @@ run_go() {
   # Of internal/e2e the short part: the cluster of real processes wants the machine to itself (./test.sh cluster).
   say "go test -race"
   go test -race -p 1 $(go list ./... | grep -vE '/internal/(e2e|watch|proxytest)$')
-  go test -race -short ./internal/e2e ./internal/watch
+  go test -race -short ./internal/e2e ./internal/watch ./internal/proxytest
 }
 
 # run_cluster runs three brokers and three gateways as processes and breaks them: four minutes, nothing else beside it.
@@ -68,6 +68,19 @@ run_watch() {
   installed prometheus prometheus # brings promtool
   say "watch: rules, alerts and dashboards on a real Prometheus"
   go test -timeout 10m ./internal/watch
+}
+
+# run_proxies runs the configurations in deploy/ in front of gateways: haproxy, nginx and Caddy.
+run_proxies() {
+  need go "(1.26 or newer)"
+  need node "(20 or newer)"
+  need npm "(comes with Node)"
+  installed haproxy haproxy
+  installed nginx nginx-light
+  installed caddy caddy
+  packages test/conformance # Xano's SDKs
+  say "proxies: haproxy, nginx and Caddy in front of three gateways"
+  go test -timeout 10m ./internal/proxytest
 }
 
 with_node() {
@@ -133,11 +146,11 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go watch chart cluster client console backend conformance; fi
+if [ $# = 0 ]; then set -- go watch proxies chart cluster client console backend conformance; fi
 for part in "$@"; do
   case $part in
-    go | watch | chart | cluster | client | console | backend | conformance) "run_$part" ;;
-    *) echo "unknown part $part: go, watch, chart, cluster, client, console, backend or conformance" >&2; exit 2 ;;
+    go | watch | proxies | chart | cluster | client | console | backend | conformance) "run_$part" ;;
+    *) echo "unknown part $part: go, watch, proxies, chart, cluster, client, console, backend or conformance" >&2; exit 2 ;;
   esac
 done
 say "all passed: $*"

@@ -65,6 +65,7 @@ var rooms = map[string]room{
 	"internal/e2e":         {},
 	"internal/natstest":    {never: []string{gws}},
 	"internal/labtest":     {stdlib: true},
+	"internal/proxytest":   {},
 	"web/client":           {stdlib: true},
 	"web/demo":             {ours: []string{"internal/pages"}, stdlib: true},
 	"web/console":          {ours: []string{"internal/pages"}, stdlib: true},

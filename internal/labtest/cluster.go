@@ -45,27 +45,32 @@ func Run(tb testing.TB, bin string, brokers, gateways int, env ...string) *Clust
 	for i := range brokers {
 		routes, urls = append(routes, "nats://"+peers[i]), append(urls, "nats://"+clients[i])
 	}
-	start := func(name, command, addr, ops string, env ...string) *Node {
-		return &Node{Addr: addr, Ops: ops, Process: Start(tb, name, bin, []string{command}, append([]string{
-			"FANFARE_OPS_LISTEN=" + ops, "FANFARE_DATA_DIR=" + filepath.Join(tb.TempDir(), name), "FANFARE_DRAIN=2s", "FANFARE_LOG_LEVEL=info",
-		}, env...))}
-	}
 	for i := range brokers {
-		c.Brokers = append(c.Brokers, start(fmt.Sprint("broker-", i), "broker", clients[i], ops[i],
-			fmt.Sprint("FANFARE_BROKER_NAME=broker-", i), "FANFARE_BROKER_LISTEN="+clients[i], "FANFARE_BROKER_CLUSTER_LISTEN="+peers[i],
-			"FANFARE_BROKER_ROUTES="+strings.Join(routes, ",")))
+		own := []string{fmt.Sprint("FANFARE_BROKER_NAME=broker-", i), "FANFARE_BROKER_LISTEN=" + clients[i]}
+		if brokers > 1 { // a cluster of one would wait for its peers
+			own = append(own, "FANFARE_BROKER_CLUSTER_LISTEN="+peers[i], "FANFARE_BROKER_ROUTES="+strings.Join(routes, ","))
+		}
+		c.Brokers = append(c.Brokers, StartNode(tb, bin, fmt.Sprint("broker-", i), "broker", clients[i], ops[i], own...))
 	}
 	for i := range gateways {
 		own := append([]string{"FANFARE_LISTEN=" + listen[i]}, env...)
 		if brokers > 0 {
 			own = append(own, "FANFARE_NATS_URLS="+strings.Join(urls, ","), fmt.Sprint("FANFARE_NATS_REPLICAS=", min(3, brokers)))
 		}
-		c.Gateways = append(c.Gateways, start(fmt.Sprint("gateway-", i), "serve", listen[i], ops[brokers+i], own...))
+		c.Gateways = append(c.Gateways, StartNode(tb, bin, fmt.Sprint("gateway-", i), "serve", listen[i], ops[brokers+i], own...))
 	}
 	for _, n := range append(append([]*Node{}, c.Brokers...), c.Gateways...) {
-		n.AwaitReady(tb, 90*time.Second)
+		n.AwaitReady(tb, 60*time.Second)
 	}
 	return c
+}
+
+// StartNode starts a gateway ("serve") or a broker ("broker") that listens where env says.
+func StartNode(tb testing.TB, bin, name, command, addr, ops string, env ...string) *Node {
+	tb.Helper()
+	return &Node{Addr: addr, Ops: ops, Process: Start(tb, name, bin, []string{command}, append([]string{
+		"FANFARE_OPS_LISTEN=" + ops, "FANFARE_DATA_DIR=" + filepath.Join(tb.TempDir(), name), "FANFARE_DRAIN=2s", "FANFARE_LOG_LEVEL=info",
+	}, env...))}
 }
 
 // AwaitReady waits for /readyz.
