@@ -89,7 +89,7 @@ func TestRun(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if p := out.last(t); p.Phase != "end" || p.Acked < 25 || p.Deliveries < 2*p.Acked || p.Unknown+p.Refused+p.Reconnected+p.Unproved > 0 || p.WrongMs >= 0 {
+	if p := out.last(t); p.Phase != "end" || p.Acked < 25 || p.Deliveries < 2*p.Acked || p.Unknown+p.Refused+p.Reconnected+p.Unproved > 0 || p.AwayMs >= 0 {
 		t.Errorf("%+v", p)
 	}
 	_ = commands.Close()

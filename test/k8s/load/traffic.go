@@ -44,10 +44,12 @@ type phase struct {
 	Unproved    int    `json:"unproved"` // resumes that the server did not prove whole
 	SlowestMs   int64  `json:"slowest_ms"`
 	StallMs     int64  `json:"stall_ms"` // longest time without any acknowledgement
-	// WrongMs is when, after the mark, somebody was away or saw the wrong people for the last time; -1 = never.
+	// AwayMs is when, after the mark, somebody was away for the last time; WrongMs, when one who was there saw others
+	// than those who were there. -1 = never.
+	AwayMs  int64  `json:"away_ms"`
 	WrongMs int64  `json:"wrong_ms"`
 	Wrong   string `json:"wrong,omitempty"` // what, then
-	Right   bool   `json:"right"`           // now
+	Right   bool   `json:"right"`           // now, and all are there
 
 	begun   time.Time
 	lastAck time.Time
@@ -82,7 +84,7 @@ func (t *traffic) begin(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	t.phase = phase{Phase: name, WrongMs: -1, begun: now, lastAck: now}
+	t.phase = phase{Phase: name, AwayMs: -1, WrongMs: -1, begun: now, lastAck: now}
 }
 
 // note changes the phase.
@@ -229,7 +231,7 @@ func (t *traffic) sendOne(ctx context.Context, ch *client.Channel, key string) {
 
 // look compares what everybody sees with who is there.
 func (t *traffic) look() {
-	problem := t.presence()
+	away, wrong := t.presence()
 	sockets := 0
 	for _, p := range t.peers {
 		if p.client.Connected() {
@@ -237,17 +239,20 @@ func (t *traffic) look() {
 		}
 	}
 	t.note(func(p *phase) {
-		p.Sockets, p.Right = sockets, problem == ""
-		if problem != "" {
-			p.WrongMs, p.Wrong = time.Since(p.begun).Milliseconds(), problem
+		p.Sockets, p.Right = sockets, away == "" && wrong == ""
+		if away != "" {
+			p.AwayMs = time.Since(p.begun).Milliseconds()
+		}
+		if wrong != "" {
+			p.WrongMs, p.Wrong = time.Since(p.begun).Milliseconds(), wrong
 		}
 	})
 }
 
-// presence says what is wrong with it, or nothing.
-func (t *traffic) presence() string {
+// presence says who is away and who sees the wrong people, or nothing.
+func (t *traffic) presence() (away, wrong string) {
 	for _, name := range t.names {
-		really := map[string]bool{}
+		really, there := map[string]bool{}, []*peer{}
 		for _, p := range t.peers {
 			if _, follows := p.rooms[name]; !follows {
 				continue
@@ -256,25 +261,23 @@ func (t *traffic) presence() string {
 			socket := p.self[name]
 			p.mu.Unlock()
 			if socket == "" {
-				return p.name + " is away from " + name
-			}
-			really[socket] = true
-		}
-		for _, p := range t.peers {
-			ch, follows := p.rooms[name]
-			if !follows {
+				away = p.name + " is away from " + name
 				continue
 			}
+			really[socket] = true
+			there = append(there, p)
+		}
+		for _, p := range there {
 			seen := map[string]bool{}
-			for _, m := range ch.Presence() {
+			for _, m := range p.rooms[name].Presence() {
 				seen[m.Socket] = true
 			}
 			if !maps.Equal(seen, really) {
-				return fmt.Sprintf("%s sees %d of %d at %s", p.name, len(seen), len(really), name)
+				wrong = fmt.Sprintf("%s sees %d of %d at %s", p.name, len(seen), len(really), name)
 			}
 		}
 	}
-	return ""
+	return away, wrong
 }
 
 // verify stops the senders and proves that nothing acknowledged was lost, everything came once and in order, and
@@ -297,8 +300,8 @@ func (t *traffic) verify(ctx context.Context) error {
 	}
 	wait(60*time.Second, t.check.Behind)
 	wait(30*time.Second, func() []string {
-		if problem := t.presence(); problem != "" {
-			return []string{problem}
+		if away, wrong := t.presence(); away+wrong != "" {
+			return []string{away, wrong}
 		}
 		return nil
 	})
