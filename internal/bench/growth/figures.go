@@ -120,8 +120,8 @@ func overGateways() (points []point) {
 func overConnections() (points []point) {
 	const most = 18_000 // of one process, which may open 20 000 files
 	idle := func(n int) func(context.Context, *lab, bool) (float64, error) {
-		return func(ctx context.Context, l *lab, short bool) (float64, error) {
-			all, err := l.everywhere(ctx, "idle", "--channel", "live/i", "--channels", text(n/10), "--members", "10", "--settle", "5s", "--duration", seconds(short))
+		return func(ctx context.Context, l *lab, _ bool) (float64, error) {
+			all, err := l.everywhere(ctx, "idle", "--channel", "live/i", "--channels", text(n/10), "--members", "10", "--settle", "4s", "--duration", "1s")
 			sum := 0.0
 			for _, f := range all {
 				if f != nil {
@@ -150,7 +150,7 @@ func overHistories() (points []point) {
 					return 0, err
 				}
 				if _, err := l.bench(ctx, -1, "rooms", "--channel", channel, "--channels", text(c), "--members", "1", "--joins", text(joins),
-					"--rate", "0.3", "--warmup", "0s", "--duration", "10s", "--sender-rate", "1000"); err != nil {
+					"--rate", "0.6", "--warmup", "0s", "--duration", "5s", "--sender-rate", "1000"); err != nil {
 					return 0, err
 				}
 				after, err := l.rss(ctx)
