@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,6 +35,7 @@ func TestCluster(t *testing.T) {
 		{"rolling brokers", rollingBrokers},
 		{"killed brokers", killedBrokers},
 		{"cut gateway", cutGateway},
+		{"fenced gateway", fencedGateway},
 		{"faults", faults},
 		{"brokers down", brokersDown},
 	} {
@@ -366,6 +368,31 @@ func cutGateway(t *testing.T, c *cluster) {
 	if codes["1013"] < here || len(codes) != 1 {
 		t.Errorf("close codes %v, want 1013 only", codes)
 	}
+}
+
+// fencedGateway: one gateway stands still for longer than its lease and goes on: it is dead to the others by then, and
+// must not bring back what it had. Only in the long run.
+func fencedGateway(t *testing.T, c *cluster) {
+	t.Helper()
+	if !long() {
+		return
+	}
+	c.deaf = 4 * time.Second
+	l := c.newLoad(t, "fenced", 3, 6, 6, 100*time.Millisecond)
+	l.send()
+	pause(t.Context(), 2*time.Second)
+	g := c.gateways[1]
+	g.signal(syscall.SIGSTOP)
+	pause(t.Context(), 26*time.Second)
+	g.signal(syscall.SIGCONT)
+	if err := c.settle(t.Context(), patience); err != nil {
+		t.Fatal(err)
+	}
+	lost, err := metric(t.Context(), g, "fanfare_presence_lease_losses_total")
+	if err != nil || lost == 0 {
+		t.Errorf("the gateway lost %v leases: %v", lost, err)
+	}
+	l.verify()
 }
 
 // brokersDown: all brokers are gone for 20 s and come back: all is right again within 15 s, without a restart of any

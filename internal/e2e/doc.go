@@ -12,10 +12,11 @@
 //
 //	go test -run TestCluster ./internal/e2e            about four minutes
 //	go test -short ./internal/e2e                      the checker alone
-//	FANFARE_E2E_LONG=1 go test -timeout 1h ./internal/e2e -run 'TestCluster/(large|stampede)'
+//	FANFARE_E2E_LONG=1 go test -timeout 1h ./internal/e2e -run 'TestCluster/(large|stampede|fenced)'
 //	FANFARE_E2E_DURATION=20m go test -timeout 1h ./internal/e2e -run TestCluster/faults
 //	FANFARE_E2E_SEED=42 go test ./internal/e2e         the same schedule of faults again
 //
-// FANFARE_E2E_LONG has 20 000 members in one channel and 5000 clients in a stampede, instead of 3000 and 1500. A run
-// prints its seed and its schedule. The schedule follows from the seed; what it hits at which instant does not.
+// FANFARE_E2E_LONG has 20 000 members in one channel and 5000 clients in a stampede, instead of 3000 and 1500, and a
+// gateway that stands still for longer than its lease. A run prints its seed and its schedule. The schedule follows from
+// the seed; what it hits at which instant does not.
 package e2e
