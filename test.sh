@@ -78,6 +78,7 @@ run_proxies() {
   installed haproxy haproxy
   installed nginx nginx-light
   installed caddy caddy
+  installed prometheus prometheus # what deploy/compose runs
   packages test/conformance # Xano's SDKs
   say "proxies: haproxy, nginx and Caddy in front of three gateways"
   go test -timeout 10m ./internal/proxytest
