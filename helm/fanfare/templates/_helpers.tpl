@@ -338,6 +338,23 @@ What is made up or taken from the cluster, once for a rendering: kept in .Values
 {{- if and $v.settings (hasKey $v.config "settings_file") }}
 {{- $wrong = append $wrong "settings and config.settings_file are both set: choose one" }}
 {{- end }}
+{{- if $v.broker.enabled }}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "fanfare.broker" .) }}
+{{- range (dig "spec" "volumeClaimTemplates" list $live) }}
+{{- $has := .spec.resources.requests.storage }}
+{{- if and (eq .metadata.name "data") (ne $has $v.broker.persistence.size) }}
+{{- $wrong = append $wrong (printf "broker.persistence.size is %s in the cluster and cannot be changed in place: docs/operations/upgrade.md says how the volumes grow" $has) }}
+{{- end }}
+{{- end }}
+{{- with (lookup "v1" "ConfigMap" .Release.Namespace (include "fanfare.broker" .)).data }}
+{{- $clustered := contains "cluster_listen:" (get . "fanfare.yaml") }}
+{{- if and $clustered (eq (int $v.broker.replicaCount) 1) }}
+{{- $wrong = append $wrong "broker.replicaCount is more than 1 in the cluster: a single broker could not read what they stored together" }}
+{{- else if and (not $clustered) (gt (int $v.broker.replicaCount) 1) }}
+{{- $wrong = append $wrong "broker.replicaCount is 1 in the cluster and cannot be raised in place: docs/operations/kubernetes.md, from one node to a cluster" }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if $wrong }}
 {{- fail (printf "\n\n  - %s\n" (join "\n  - " $wrong)) }}
 {{- end }}
