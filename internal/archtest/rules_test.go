@@ -66,7 +66,7 @@ var rooms = map[string]room{
 	"internal/natstest":    {never: []string{gws}},
 	"internal/labtest":     {stdlib: true},
 	"internal/proxytest":   {},
-	"web/client":           {stdlib: true},
+	"web/client":           {ours: []string{"internal/pages"}, stdlib: true},
 	"web/demo":             {ours: []string{"internal/pages"}, stdlib: true},
 	"web/console":          {ours: []string{"internal/pages"}, stdlib: true},
 }

@@ -70,29 +70,42 @@ func load(files fs.FS, name string) (*asset, error) {
 	if kind == "" {
 		return nil, errKind
 	}
+	return pack(kind, plain), nil
+}
+
+func pack(kind string, plain []byte) *asset {
 	var small bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&small, gzip.BestCompression)
-	if err == nil {
-		_, err = zip.Write(plain)
-	}
-	if err == nil {
-		err = zip.Close()
-	}
-	if err != nil {
-		return nil, err //nolint:wrapcheck // of a buffer
-	}
+	zip, _ := gzip.NewWriterLevel(&small, gzip.BestCompression) // the level is a valid one
+	_, _ = zip.Write(plain)                                     // into memory
+	_ = zip.Close()
 	sum := sha256.Sum256(plain)
-	return &asset{kind: kind, etag: hex.EncodeToString(sum[:12]), plain: plain, small: small.Bytes()}, nil
+	return &asset{kind: kind, etag: hex.EncodeToString(sum[:12]), plain: plain, small: small.Bytes()}
+}
+
+// Public serves one file of a kind, a media type, that pages of any origin may load.
+func Public(kind string, plain []byte) http.Handler {
+	a := pack(kind, plain)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		a.send(w, r)
+	})
 }
 
 func (a *asset) serve(w http.ResponseWriter, r *http.Request, policy string) {
 	h := w.Header()
-	h.Set("Content-Type", a.kind)
 	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	a.send(w, r)
+}
+
+func (a *asset) send(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "public, max-age=0, must-revalidate")
 	h.Set("Vary", "Accept-Encoding")
 	body, etag := a.plain, `"`+a.etag+`"`

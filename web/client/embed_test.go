@@ -25,6 +25,13 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s: %q, want %q", header, got, want)
 		}
 	}
+	small := httptest.NewRequest(http.MethodGet, "/client.js", nil)
+	small.Header.Set("Accept-Encoding", "gzip")
+	sw := httptest.NewRecorder()
+	h.ServeHTTP(sw, small)
+	if sw.Header().Get("Content-Encoding") != "gzip" || sw.Body.Len() > 7<<10 || sw.Header().Get("Vary") != "Accept-Encoding" {
+		t.Errorf("compressed: %d bytes, %v", sw.Body.Len(), sw.Header())
+	}
 	again := httptest.NewRequest(http.MethodGet, "/client.js", nil)
 	again.Header.Set("If-None-Match", w.Header().Get("ETag"))
 	w = httptest.NewRecorder()
