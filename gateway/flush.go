@@ -55,9 +55,16 @@ func (t *topic) laterLocked(wait time.Duration) {
 	}
 }
 
-// waitLocked is how long the batch has to wait.
+// maxPace is the most that a flush waits because the last one took long.
+const maxPace = 25 * time.Millisecond
+
+// waitLocked is how long the batch has to wait: flushes of a channel begin at least the flush interval apart, and,
+// when they take long because the members are many or the machine is busy, take half of the time at most.
 func (t *topic) waitLocked(now time.Time) time.Duration {
 	interval := t.hub.gw.opts.FlushInterval
+	if interval > 0 {
+		interval = max(interval, min(2*t.took, maxPace))
+	}
 	if t.batch.presenceOnly {
 		interval = max(interval, presenceGather)
 	}
@@ -91,10 +98,12 @@ func (t *topic) flush(once bool) {
 		t.mu.Unlock()
 
 		t.write(&b, number, targets)
+		took := time.Since(now)
 		t.hub.gw.metrics.flushed(&b, len(targets), now, t.load)
 
 		b.reset()
 		t.mu.Lock()
+		t.took = took
 		t.writing, t.written = false, upTo
 		if t.tap != nil {
 			t.tap.written(number, now, time.Now())

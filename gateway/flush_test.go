@@ -210,3 +210,43 @@ func offsetsOf(text string) []uint64 {
 	}
 	return out
 }
+
+// A flush that takes long is followed by as long a pause, up to a bound; one that takes no time, by the flush interval.
+func TestFlushesTakeHalfOfTheTime(t *testing.T) {
+	for name, c := range map[string]struct{ interval, writes, want time.Duration }{
+		"quick":     {5 * time.Millisecond, 0, 5 * time.Millisecond},
+		"slow":      {5 * time.Millisecond, 8 * time.Millisecond, 16 * time.Millisecond},
+		"very slow": {5 * time.Millisecond, 20 * time.Millisecond, maxPace},
+		"too slow":  {5 * time.Millisecond, 80 * time.Millisecond, 80 * time.Millisecond},
+		"off":       {0, 8 * time.Millisecond, 8 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := testOptions()
+				o.FlushInterval = c.interval
+				s := bubble(t, o, open("room", 0))
+				session := s.attach(&sink{}, nobody)
+				session.process(message([]byte(joinFrame("room"))))
+				var began []time.Time
+				session.conn.direct = func(b []byte) (int, error) {
+					began = append(began, time.Now())
+					time.Sleep(c.writes)
+					return len(b), nil
+				}
+				time.Sleep(time.Second)
+				top := s.topic(t, "room")
+				for range 2 {
+					top.Deliver(event("room", "m"))
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if len(began) != 2 || began[1].Sub(began[0]) != c.want {
+					t.Errorf("flushes at %v, want two that begin %v apart", began, c.want)
+				}
+				for _, m := range session.subs {
+					m.leave(false)
+				}
+			})
+		})
+	}
+}

@@ -47,14 +47,15 @@ type topic struct {
 	stopView func()
 
 	batch    batch
-	number   uint64      // of batch; grows with every flush
-	spare    batch       // the other buffer, while no flush runs
-	flushing bool        // a flush runs or is scheduled
-	writing  bool        // a flush is writing to the targets
-	quiet    sync.Cond   // of mu: a flush has taken the batch, or has written it, or has nothing to write
-	settling int         // joins and leaves that wait for the running flush; the next one waits for them
-	gather   *time.Timer // of a flush that waits for further presence changes
-	last     time.Time
+	number   uint64        // of batch; grows with every flush
+	spare    batch         // the other buffer, while no flush runs
+	flushing bool          // a flush runs or is scheduled
+	writing  bool          // a flush is writing to the targets
+	quiet    sync.Cond     // of mu: a flush has taken the batch, or has written it, or has nothing to write
+	settling int           // joins and leaves that wait for the running flush; the next one waits for them
+	gather   *time.Timer   // of a flush that waits for further presence changes
+	last     time.Time     // when the last flush began
+	took     time.Duration // and how long it wrote
 	// delivered counts publications handed to members.
 	delivered uint64
 	targets   []*subscription // of the running flush
