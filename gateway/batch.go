@@ -14,6 +14,8 @@ type batch struct {
 	runs []run
 	// accepted is when each publication in the batch was accepted by the first gateway.
 	accepted []time.Time
+	// traced are the sampled ones among them; nil without tracing.
+	traced []traced
 	// presenceOnly: nothing but presence changes wait, which may be gathered longer.
 	presenceOnly bool
 	// since is when the first frame was appended.
@@ -42,6 +44,8 @@ func (b *batch) reset() {
 		b.accepted = nil
 	}
 	b.buf, b.runs, b.accepted = b.buf[:0], b.runs[:0], b.accepted[:0]
+	clear(b.traced)
+	b.traced = b.traced[:0]
 	b.presenceOnly = false
 }
 

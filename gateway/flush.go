@@ -100,6 +100,9 @@ func (t *topic) flush(once bool) {
 		t.write(&b, number, targets)
 		took := time.Since(now)
 		t.hub.gw.metrics.flushed(&b, len(targets), now, t.load)
+		if len(b.traced) > 0 {
+			t.hub.gw.traceFlush(&b, now, len(targets))
+		}
 
 		b.reset()
 		t.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"github.com/lxzan/gws"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanfare/internal/tracing"
 	"fanfare/protocol"
 )
 
@@ -38,6 +39,7 @@ type Options struct {
 
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+	Tracer     *tracing.Tracer // nil = off
 }
 
 // Ports are the parts a gateway works with. Peers may be nil: there are no other gateways. So may Lifecycle.
@@ -340,11 +342,11 @@ func (g *Gateway) PublishExpecting(p *protocol.Publication, data []byte,
 	}
 	p.Frame, p.Splice = protocol.AppendEvent(make([]byte, 0, 192+len(data)), p.Channel, p.Audience, p.ID, data)
 	g.publishing.Add(1)
-	publish(p, func(r protocol.Receipt, err error) {
+	publish(p, g.tracePublish(p, time.Time{}, p.Accepted, func(r protocol.Receipt, err error) {
 		g.publishing.Add(-1)
 		g.hub.acknowledged(p, r)
 		done(r, err)
-	})
+	}))
 }
 
 func (h *Hub) close() {

@@ -48,8 +48,9 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 		id = gw.nextID()
 	}
 	payload := r.Payload
+	var asked time.Time
 	if triggers := rule.Triggers; hasTrigger(triggers, onMessage) {
-		asked := time.Now()
+		asked = time.Now()
 		ctx, cancel := context.WithDeadline(gw.ctx, started.Add(messageTriggers))
 		out, rejected := gw.triggers.Message(ctx, triggers, TriggerInput{
 			Server: s.server, Channel: channel, Session: s.id, Identity: identity,
@@ -86,7 +87,7 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 	s.pending.Add(1)
 	gw.publishing.Add(1)
 	handed := time.Now()
-	gw.broker.Publish(p, rule.History > 0, s.id, func(receipt protocol.Receipt, err error) {
+	gw.broker.Publish(p, rule.History > 0, s.id, gw.tracePublish(p, asked, handed, func(receipt protocol.Receipt, err error) {
 		if receipt.Position.Offset > 0 {
 			gw.metrics.stage(stageStore, time.Since(handed))
 		}
@@ -94,7 +95,7 @@ func (s *Session) message(started time.Time, channel protocol.Channel, r *protoc
 		s.settle(channel, ref, id, receipt, err)
 		s.pending.Add(-1)
 		gw.publishing.Add(-1)
-	})
+	}))
 }
 
 // messageTriggers is how long the triggers of a message may take together: what is left of the publish deadline

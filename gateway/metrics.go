@@ -145,8 +145,15 @@ func (m *metrics) flushed(b *batch, members int, started time.Time, load *server
 	queue, write := started.Sub(b.since).Seconds(), now.Sub(started).Seconds()
 	m.stageOf[stageQueue].Observe(queue)
 	m.stageOf[stageWrite].Observe(write)
-	for _, accepted := range b.accepted {
-		m.fanout.Observe(now.Sub(accepted).Seconds())
+	sampled := b.traced
+	for i, accepted := range b.accepted {
+		latency := now.Sub(accepted).Seconds()
+		if len(sampled) > 0 && sampled[0].index == i {
+			m.fanout.(prometheus.ExemplarObserver).ObserveWithExemplar(latency, sampled[0].exemplar()) //nolint:forcetypeassert // every histogram is one
+			sampled = sampled[1:]
+		} else {
+			m.fanout.Observe(latency)
+		}
 		m.stageOf[stageTransit].Observe(max(0, b.since.Sub(accepted).Seconds()))
 	}
 }

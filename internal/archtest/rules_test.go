@@ -23,7 +23,7 @@ var everything = []string{"*"}
 var rooms = map[string]room{
 	"protocol": {stdlib: true},
 
-	"gateway":      {ours: []string{"protocol", "internal/policy", "internal/uring"}, never: []string{natsIO}},
+	"gateway":      {ours: []string{"protocol", "internal/policy", "internal/tracing", "internal/uring"}, never: []string{natsIO}},
 	"broker":       {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
 	"broker/natsd": {never: []string{gws}},
 	"history":      {ours: []string{"protocol", "internal/subject", "internal/envelope"}, never: []string{gws}},
@@ -51,6 +51,7 @@ var rooms = map[string]room{
 	"internal/ops":       {never: []string{natsIO, gws}},
 	"internal/pages":     {stdlib: true},
 	"internal/tlsfile":   {never: []string{natsIO, gws}},
+	"internal/tracing":   {ours: []string{"protocol"}, never: []string{natsIO, gws}},
 	"internal/watch":     {never: []string{natsIO, gws}},
 
 	"internal/node": {ours: everything},

@@ -24,6 +24,7 @@ type Config struct {
 	Limits         Limits
 	Triggers       Triggers
 	Lifecycle      Lifecycle
+	Tracing        Tracing
 	URL            string // used by the tools
 	Broker         Broker
 	SettingsFile   string // empty = settings live in the broker
@@ -147,6 +148,12 @@ type Triggers struct {
 	AllowPrivate bool
 }
 
+// Tracing says where spans of sampled publications go.
+type Tracing struct {
+	Endpoint string  // empty = off
+	Ratio    float64 // from 0 to 1
+}
+
 // Lifecycle is about the events that back ends read.
 type Lifecycle struct {
 	Retention time.Duration // 0 = off
@@ -231,5 +238,7 @@ func Default() Config {
 		NATS:   NATS{User: "fanfare"},
 		Broker: Broker{Listen: ":4222", ClusterName: "fanfare", StoreLimit: 64 << 30},
 		Log:    Log{Level: "info", Format: "text"},
+
+		Tracing: Tracing{Ratio: 0.01},
 	}
 }

@@ -108,6 +108,9 @@ func keys(c *Config) []key {
 		{path: "triggers.allow_private", value: boolValue{&c.Triggers.AllowPrivate}, doc: "webhooks may go to loopback, link-local and private addresses (`dev` sets it)"},
 		{path: "lifecycle.retention", value: durationValue{p: &c.Lifecycle.Retention, min: time.Minute, max: 365 * 24 * time.Hour, zero: off}, doc: "how long lifecycle events for back ends are kept"},
 
+		{path: "tracing.endpoint", value: textValue{&c.Tracing.Endpoint, "URL", checkURL("http", "https")}, unset: "no traces", doc: "OpenTelemetry collector that takes OTLP over HTTP, such as `http://collector:4318`; spans of sampled publications go there, from publish to socket"},
+		{path: "tracing.sample_ratio", value: ratioValue{&c.Tracing.Ratio}, doc: "part of the publications that is sampled; the same on all gateways"},
+
 		{path: "log.level", value: textValue{&c.Log.Level, "debug, info, warn or error", oneOf("debug", "info", "warn", "error")}, flag: true, doc: "least level that is logged"},
 		{path: "log.format", value: textValue{&c.Log.Format, "text or json", oneOf("text", "json")}, flag: true, doc: "form of log lines"},
 	}

@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 	// The contract's own table, so that a default does not change by accident.
 	table := map[string]string{
 		"listen": ":8000", "ops_listen": "127.0.0.1:8001", "data_dir": "./fanfare-data", "drain": "30s", "io_uring": "auto",
-		"allowed_origins": "*", "trusted_proxies": "", "triggers.allow_private": "false", "lifecycle.retention": "0",
+		"allowed_origins": "*", "trusted_proxies": "", "triggers.allow_private": "false", "lifecycle.retention": "0", "tracing.endpoint": "", "tracing.sample_ratio": "0.01",
 		"url": "http://127.0.0.1:8000", "broker.sync": "always", "ops_pprof": "false",
 		"auth.claims.dbo_id": "dbo_id", "auth.claims.row_id": "row_id", "auth.claims.extras": "extras",
 		"limits.message_bytes": "64KiB", "limits.channel_bytes": "200", "limits.channel_segments": "16",
@@ -139,7 +139,7 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 		"limits.backlog_bytes": "1MiB", "limits.write_timeout": "4s", "limits.flush_interval": "0", "limits.handshake_timeout": "3s",
 		"limits.ping_interval": "10s", "limits.pong_timeout": "30s", "limits.history_frames": "500", "limits.sockets": "10",
 		"limits.sockets_per_address": "5", "limits.upgrades_per_second": "0", "triggers.allow_private": "yes",
-		"lifecycle.retention": "24h", "log.level": "debug", "log.format": "json",
+		"lifecycle.retention": "24h", "tracing.endpoint": "http://collector:4318", "tracing.sample_ratio": "0.5", "log.level": "debug", "log.format": "json",
 	}
 	fromEnv := Default()
 	var env []string
@@ -266,6 +266,8 @@ func TestProblems(t *testing.T) {
 		"number":       {file: "limits: {sockets: many}\n", want: `fanfare.yaml:1: limits.sockets: "many" is not a whole number`},
 		"below":        {file: "limits: {sockets: -1}\n", want: "fanfare.yaml:1: limits.sockets: -1 is outside 1 to 1000000000"},
 		"zero":         {file: "limits: {channel_bytes: 0}\n", want: "fanfare.yaml:1: limits.channel_bytes: 0 is outside 1 to 1024"},
+		"ratio":        {file: "tracing: {sample_ratio: 2}\n", want: `fanfare.yaml:1: tracing.sample_ratio: "2" is not a number from 0 to 1`},
+		"no ratio":     {file: "tracing: {sample_ratio: NaN}\n", want: `fanfare.yaml:1: tracing.sample_ratio: "NaN" is not a number from 0 to 1`},
 		"bool":         {file: "ops_pprof: maybe\n", want: `fanfare.yaml:1: ops_pprof: "maybe" is neither true nor false`},
 		"level":        {file: "log: {level: loud}\n", want: `fanfare.yaml:1: log.level: "loud" is none of debug, info, warn, error`},
 		"address":      {file: "listen: 8000\n", want: `fanfare.yaml:1: listen: "8000" is not an address such as :8000 or 127.0.0.1:8000`},

@@ -41,6 +41,8 @@ func (k key) schema() map[string]any {
 		types = append(types, "boolean")
 	case intValue, sizeValue, durationValue:
 		types = append(types, "integer")
+	case ratioValue:
+		types = append(types, "number")
 	}
 	out := map[string]any{"type": types, "description": strings.ReplaceAll(k.doc, "`", "")}
 	if _, several := k.value.(list); several {

@@ -102,6 +102,19 @@ func (v intValue) kind() string {
 	return rangeText("number", plain(int64(v.min)), plain(int64(v.max)), "0 = "+v.zero, v.zero != "")
 }
 
+type ratioValue struct{ p *float64 }
+
+func (v ratioValue) set(texts []string) error {
+	n, err := strconv.ParseFloat(strings.TrimSpace(texts[0]), 64)
+	if err != nil || !(n >= 0 && n <= 1) { //nolint:staticcheck // not a number is neither
+		return fmt.Errorf("%q is not a number from 0 to 1", texts[0])
+	}
+	*v.p = n
+	return nil
+}
+func (v ratioValue) text() string { return strconv.FormatFloat(*v.p, 'g', -1, 64) }
+func (v ratioValue) kind() string { return "number from 0 to 1" }
+
 type sizeValue struct {
 	p        *int
 	min, max int

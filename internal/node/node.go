@@ -34,6 +34,7 @@ import (
 	"fanfare/internal/policy"
 	"fanfare/internal/settings"
 	"fanfare/internal/tlsfile"
+	"fanfare/internal/tracing"
 	"fanfare/internal/trigger"
 	"fanfare/lifecycle"
 	"fanfare/presence"
@@ -76,7 +77,8 @@ type Node struct {
 	gateway  *gateway.Gateway
 	verifier *auth.Verifier
 	caller   *trigger.Caller
-	cert     *tlsfile.Pair // nil without TLS
+	cert     *tlsfile.Pair   // nil without TLS
+	tracer   *tracing.Tracer // nil without tracing
 	proxies  forwarded.Proxies
 	embedded Embedded // nil with an external broker
 	client   *broker.Client
@@ -111,13 +113,20 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	limits.MessageBytes, limits.ChannelBytes, limits.ChannelSegments = l.MessageBytes, l.ChannelBytes, l.ChannelSegments
 	limits.Channels, limits.JSONDepth, limits.HistoryFrames = l.ChannelsPerSocket, l.JSONDepth, l.HistoryFrames
 	limits.FramesPerSecond, limits.FramesBurst = l.FramesPerSecond, l.FramesBurst
+	var err error
+	if cfg.Tracing.Endpoint != "" {
+		n.tracer, err = tracing.New(tracing.Options{Endpoint: cfg.Tracing.Endpoint, Ratio: cfg.Tracing.Ratio, Node: n.id, Version: o.Version,
+			Registerer: n.reg, Logger: n.log})
+		if err != nil {
+			return nil, err
+		}
+	}
 	n.gateway = gateway.New(gateway.Options{
 		Node: n.id, Limits: limits, IOURing: cfg.IOURing == "auto", BacklogBytes: l.BacklogBytes, WriteTimeout: l.WriteTimeout, FlushInterval: l.FlushInterval,
 		HandshakeTimeout: l.HandshakeTimeout, PingInterval: l.PingInterval, PongTimeout: l.PongTimeout,
 		Sockets: l.Sockets, SocketsPerAddress: l.SocketsPerAddress, UpgradesPerSecond: l.UpgradesPerSecond,
-		AllowedOrigins: cfg.AllowedOrigins, Registerer: n.reg, Logger: n.log,
+		AllowedOrigins: cfg.AllowedOrigins, Registerer: n.reg, Logger: n.log, Tracer: n.tracer,
 	})
-	var err error
 	cache := ""
 	if cfg.Auth.JWKSURL != "" {
 		cache = filepath.Join(cfg.DataDir, "jwks.json")
@@ -310,6 +319,9 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	n.broker.Handle(verbTraces, n.peers.answerTraces)
 	if err := n.mountHTTP(); err != nil {
 		return err
+	}
+	if n.tracer != nil {
+		parts.start("tracing", n.tracer.Run) // the first to start is the last to stop: it sends what a drain caused
 	}
 	parts.start("tokens", n.verifier.Run)
 	parts.start("history", n.history.Run)
