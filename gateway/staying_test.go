@@ -69,7 +69,7 @@ func TestDrainShowsUsers(t *testing.T) {
 				back[c] = true
 				returned++
 				id := protocol.SessionID(fmt.Sprintf("othernod%02d", i))
-				entry := protocol.AppendMember(nil, protocol.Member{Session: id, Identity: &protocol.Identity{Authenticated: true, DboID: 7, RowID: protocol.RowIDFromInt(int64(i+1))}}, "")
+				entry := protocol.AppendMember(nil, protocol.Member{Session: id, Identity: &protocol.Identity{Authenticated: true, DboID: 7, RowID: protocol.RowIDFromInt(int64(i + 1))}}, "")
 				for _, sink := range []*topic{top, below} {
 					sink.Changed([]PresenceChange{{Action: protocol.PresenceJoin, Channel: "chat/a", Session: id, Entry: entry}})
 				}
