@@ -2,9 +2,11 @@ package watch
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,6 +15,8 @@ import (
 
 	"fanfare/internal/labtest"
 )
+
+var hold = flag.Duration("hold", 0, "keep the loaded cluster and its Prometheus for a while, to look at")
 
 // TestLive: a loaded cluster, scraped by two Prometheus, one with native histograms and one with classic ones. Every
 // query of every dashboard has sensible results in both, every rule can be evaluated, nothing alerts; then faults make
@@ -24,8 +28,10 @@ func TestLive(t *testing.T) {
 	}
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	bin := labtest.Build(t)
+	spans := newCollector(t)
 	c := labtest.Run(t, bin, 3, 2, "FANFARE_SETTINGS_FILE="+labtest.Write(t, "settings.yaml", fmt.Sprintf(settings, backend(t))),
-		"FANFARE_API_KEYS="+apiKey, "FANFARE_AUTH_JWT_SECRET=watch-jwt-secret-0123456789abcdef0123456789", "FANFARE_TRIGGERS_ALLOW_PRIVATE=true", "FANFARE_LIFECYCLE_RETENTION=1h", "FANFARE_LIMITS_SOCKETS=1000")
+		"FANFARE_API_KEYS="+apiKey, "FANFARE_AUTH_JWT_SECRET=watch-jwt-secret-0123456789abcdef0123456789", "FANFARE_TRIGGERS_ALLOW_PRIVATE=true", "FANFARE_LIFECYCLE_RETENTION=1h", "FANFARE_LIMITS_SOCKETS=1000",
+		"FANFARE_TRACING_ENDPOINT="+spans.URL, "FANFARE_TRACING_SAMPLE_RATIO=0.1")
 	both := map[string]*prometheus{"classic": startPrometheus(t, c, false, "classic"), "native": startPrometheus(t, c, true, "native")}
 	ctx, cancel := context.WithCancel(t.Context())
 	l := startLoad(ctx, t, c)
@@ -49,6 +55,13 @@ func TestLive(t *testing.T) {
 			}
 		}
 	})
+	t.Run("traces", func(t *testing.T) { checkTraces(t, spans, both) })
+	if *hold > 0 {
+		t.Logf("Prometheus is at http://%s (native histograms) and http://%s (classic ones)", both["native"].addr, both["classic"].addr)
+		_, _ = fmt.Fprintf(os.Stderr, "http://%s\n", both["native"].addr)
+		<-time.After(*hold)
+		return
+	}
 	p := both["classic"]
 	t.Run("silence", func(t *testing.T) {
 		awaitFiring(t, p, func(firing []string) bool { return len(firing) == 0 })
