@@ -351,9 +351,15 @@ func (p *peer) take(conn *websocket.Conn, f *frame) {
 		switch {
 		case f.Options.Ref != "":
 			p.answer(f.Options.Ref, answer{err: refusal{e.Code, e.Message}})
-		case channel != "": // gap and all else: come again
-			p.write(conn, fields{"action": "leave", "options": fields{"channel": channel}, "payload": nil})
-			p.sendJoin(conn, channel)
+		case channel != "": // gap and all else: come again, not so soon that it is one too many
+			p.mu.Lock()
+			delete(p.socket, channel)
+			p.mu.Unlock()
+			p.wg.Go(func() {
+				pause(p.ctx, 300*time.Millisecond)
+				p.write(conn, fields{"action": "leave", "options": fields{"channel": channel}, "payload": nil})
+				p.sendJoin(conn, channel)
+			})
 		}
 	case "presence_full", "presence_update":
 		p.presence(f)
