@@ -103,7 +103,7 @@ run_chart() {
   if ! command -v helm >/dev/null; then
     if [ ! -x "$bin/helm" ]; then
       say "building Helm $helm"
-      GOFLAGS= GOBIN=$bin go install "helm.sh/helm/v3/cmd/helm@$helm"
+      GOFLAGS= GOBIN=$bin go install -trimpath -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$helm"
     fi
     PATH=$PATH:$bin
   fi
@@ -131,6 +131,8 @@ run_console() {
   packages web/client
   packages web/console
   (cd web/console && npm run check && npm test)
+  say "console: the live page with 5000 sockets"
+  (cd web/console && npm run test:live)
 }
 
 run_backend() {

@@ -151,7 +151,7 @@ export function LivePage({ server }: { server: Workspace }) {
         <div>
           <h1>Live</h1>
           <p className="soft">
-            {plural(now.measures.length, "gateway")} together{silent > 0 && `; ${silent} more did not answer`}. Asked: <code>{now.gateway}</code>.
+            {now.measures.length === 1 ? "1 gateway" : `${now.measures.length} gateways together`}{silent > 0 && `; ${silent} more did not answer`}. Asked: <code>{now.gateway}</code>.
           </p>
         </div>
         <div className="actions">
