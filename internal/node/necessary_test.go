@@ -182,10 +182,8 @@ func TestPermissionsNecessary(t *testing.T) {
 			}
 			defer stop()
 			p := &pair{t: t, a: a, b: b, lacking: true, hook: hook.URL, admin: admin, delivered: delivered}
-			if test.what != nil {
-				if err != nil {
-					t.Fatalf("does not start, where something else was to fail: %v", err)
-				}
+			// Where a gateway happens to need it while it starts, it does not start.
+			if test.what != nil && err == nil {
 				wait := unmet
 				if test.name == "removing entries" {
 					wait = 4 * unmet // what is to be removed appears first, when the lease is looked at

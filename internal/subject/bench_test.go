@@ -6,6 +6,8 @@ import (
 	"fanfare/protocol"
 )
 
+var liveSubject = Live(protocol.Topic{Server: 1, Channel: "chat/sports"})
+
 var mappings = []struct {
 	name   string
 	allocs float64 // most: the bytes and the text of what is returned
@@ -13,7 +15,7 @@ var mappings = []struct {
 }{
 	{"live", 2, func() { Live(protocol.Topic{Server: 1, Channel: "chat/sports"}) }},
 	{"live escaped", 2, func() { Live(protocol.Topic{Server: 1, Channel: "chat/Zürich 1.FC"}) }},
-	{"decode live", 2, func() { _, _, _ = DecodeLive("fanfare.ch.1.chat.sports") }},
+	{"decode live", 2, func() { _, _, _ = DecodeLive(liveSubject) }},
 	{"stored", 2, func() { Stored(1, "chat/sports") }},
 	{"shard", 0, func() { Shard(1, "chat/sports") }},
 	{"offset", 0, func() { _, _ = SplitOffset(Offset(3, 42)) }},
