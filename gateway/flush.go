@@ -56,7 +56,7 @@ func (t *topic) laterLocked(wait time.Duration) {
 }
 
 // maxPace is the most that a flush waits because the last one took long.
-const maxPace = 25 * time.Millisecond
+const maxPace = 10 * time.Millisecond
 
 // waitLocked is how long the batch has to wait: flushes of a channel begin at least the flush interval apart, and,
 // when they take long because the members are many or the machine is busy, take half of the time at most.

@@ -215,8 +215,8 @@ func offsetsOf(text string) []uint64 {
 func TestFlushesTakeHalfOfTheTime(t *testing.T) {
 	for name, c := range map[string]struct{ interval, writes, want time.Duration }{
 		"quick":     {5 * time.Millisecond, 0, 5 * time.Millisecond},
-		"slow":      {5 * time.Millisecond, 8 * time.Millisecond, 16 * time.Millisecond},
-		"very slow": {5 * time.Millisecond, 20 * time.Millisecond, maxPace},
+		"slow":      {5 * time.Millisecond, 4 * time.Millisecond, 8 * time.Millisecond},
+		"very slow": {5 * time.Millisecond, 8 * time.Millisecond, maxPace},
 		"too slow":  {5 * time.Millisecond, 80 * time.Millisecond, 80 * time.Millisecond},
 		"off":       {0, 8 * time.Millisecond, 8 * time.Millisecond},
 	} {
