@@ -45,9 +45,9 @@ func (l *serverLoad) received() {
 // flushed counts a batch written to so many members.
 func (l *serverLoad) flushed(publications, members, bytes int) {
 	if l != nil {
-		l.publications.Add(uint64(publications))                 //nolint:gosec // never negative
-		l.deliveries.Add(uint64(publications) * uint64(members)) //nolint:gosec // as above
-		l.written.Add(uint64(bytes) * uint64(members))           //nolint:gosec // as above
+		l.publications.Add(uint64(publications))
+		l.deliveries.Add(uint64(publications) * uint64(members))
+		l.written.Add(uint64(bytes) * uint64(members))
 	}
 }
 

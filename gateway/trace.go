@@ -31,8 +31,10 @@ func (g *Gateway) traceFlush(b *batch, started time.Time, members int) {
 	for i := range b.traced {
 		one := &b.traced[i]
 		g.opts.Tracer.Record(one.publication, tracing.Span{Name: "deliver", Begin: one.arrived, End: now, Numbers: []tracing.Number{
-			{Key: "fanfare.members", Value: int64(members)}, {Key: "fanfare.batch.publications", Value: int64(len(b.accepted))},
-			{Key: "fanfare.batch.bytes", Value: int64(len(b.buf))}, {Key: "fanfare.queue_us", Value: max(0, started.Sub(one.arrived).Microseconds())},
+			{Key: "fanfare.members", Value: int64(members)},
+			{Key: "fanfare.batch.publications", Value: int64(len(b.accepted))},
+			{Key: "fanfare.batch.bytes", Value: int64(len(b.buf))},
+			{Key: "fanfare.queue_us", Value: max(0, started.Sub(one.arrived).Microseconds())},
 		}})
 	}
 }
@@ -57,9 +59,11 @@ func (g *Gateway) tracePublish(p *protocol.Publication, asked, handed time.Time,
 		if p.Kind == protocol.KindEvent {
 			source = "event"
 		}
-		tracer.Record(p, tracing.Span{Name: "publish", Begin: p.Accepted, End: now, Root: true, Failed: failed,
+		tracer.Record(p, tracing.Span{
+			Name: "publish", Begin: p.Accepted, End: now, Root: true, Failed: failed,
 			Texts:   [][2]string{{"fanfare.kind", source}, {"fanfare.id", p.ID}},
-			Numbers: []tracing.Number{{Key: "fanfare.server", Value: int64(p.Server)}, {Key: "fanfare.frame.bytes", Value: int64(len(p.Frame))}}})
+			Numbers: []tracing.Number{{Key: "fanfare.server", Value: int64(p.Server)}, {Key: "fanfare.frame.bytes", Value: int64(len(p.Frame))}},
+		})
 		if !asked.IsZero() {
 			tracer.Record(p, tracing.Span{Name: "trigger", Begin: asked, End: handed})
 		}

@@ -13,6 +13,6 @@ func diskSpace(dir string) (size, free uint64, err error) {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, 0, fmt.Errorf("disk of %s: %w", dir, err)
 	}
-	block := uint64(fs.Bsize) //nolint:gosec // never negative
+	block := uint64(fs.Bsize)
 	return fs.Blocks * block, fs.Bavail * block, nil
 }

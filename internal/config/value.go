@@ -106,7 +106,7 @@ type ratioValue struct{ p *float64 }
 
 func (v ratioValue) set(texts []string) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(texts[0]), 64)
-	if err != nil || !(n >= 0 && n <= 1) { //nolint:staticcheck // not a number is neither
+	if err != nil || !(n >= 0 && n <= 1) { // not a number is neither
 		return fmt.Errorf("%q is not a number from 0 to 1", texts[0])
 	}
 	*v.p = n

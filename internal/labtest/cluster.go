@@ -92,11 +92,11 @@ var probes = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, T
 func Get(ctx context.Context, url string) (status int, body string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, "", err //nolint:wrapcheck // for tests only
+		return 0, "", err
 	}
 	response, err := probes.Do(request)
 	if err != nil {
-		return 0, "", err //nolint:wrapcheck // as above
+		return 0, "", err
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)

@@ -61,7 +61,7 @@ func (p *Process) Again(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(p.bin, p.args...) // it ends with Kill or Stop, and must not end with a test's context
+	cmd := exec.Command(p.bin, p.args...) //nolint:noctx // it ends with Kill or Stop, and must not end with a test's context
 	cmd.Env = append(cmd.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = tied()
@@ -179,7 +179,7 @@ func Await(tb testing.TB, within time.Duration, what string, f func() error) {
 func Write(tb testing.TB, name, text string) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // servers that drop their rights read it
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // servers that drop their rights read it
 		tb.Fatal(err)
 	}
 	return path

@@ -42,9 +42,11 @@ func haproxy(t *testing.T, s *site) *labtest.Process {
 func nginx(t *testing.T, s *site, conf string, more ...string) *labtest.Process {
 	t.Helper()
 	bin := labtest.Program(t, "nginx", "proxies")
-	site := labtest.Write(t, "site.conf", s.config(t, conf, append([]string{"listen 443 ssl", "listen " + s.front + " ssl",
+	site := labtest.Write(t, "site.conf", s.config(t, conf, append([]string{
+		"listen 443 ssl", "listen " + s.front + " ssl",
 		"/etc/nginx/fanfare.crt", s.pki.cert, "/etc/nginx/fanfare.key", s.pki.key,
-		"proxy_read_timeout 1h", "proxy_read_timeout 3s", "proxy_send_timeout 1h", "proxy_send_timeout 3s"}, more...)...))
+		"proxy_read_timeout 1h", "proxy_read_timeout 3s", "proxy_send_timeout 1h", "proxy_send_timeout 3s",
+	}, more...)...))
 	dir := t.TempDir()
 	file := labtest.Write(t, "nginx.conf", fmt.Sprintf(`pid %[1]s/pid; error_log stderr warn; daemon off; worker_processes 2;
 events { worker_connections 1024; }
@@ -58,9 +60,11 @@ func caddy(t *testing.T, s *site, conf, name string, more ...string) *labtest.Pr
 	t.Helper()
 	bin := labtest.Program(t, "caddy", "proxies")
 	ip, port, _ := net.SplitHostPort(s.front)
-	text := s.config(t, conf, append([]string{"health_port 8001", "health_port " + s.ports[1],
+	text := s.config(t, conf, append([]string{
+		"health_port 8001", "health_port " + s.ports[1],
 		// A name of its own would be asked a certificate for; here there is one already.
-		name + " {\n", fmt.Sprintf("{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\nhttps://%s:%s, https://%s:%s {\n\tbind %s\n\ttls %s %s\n", name, port, ip, port, ip, s.pki.cert, s.pki.key)}, more...)...)
+		name + " {\n", fmt.Sprintf("{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\nhttps://%s:%s, https://%s:%s {\n\tbind %s\n\ttls %s %s\n", name, port, ip, port, ip, s.pki.cert, s.pki.key),
+	}, more...)...)
 	// The options of the whole server must come first, before comments even.
 	at := strings.Index(text, "{\n\tadmin off")
 	file := labtest.Write(t, "Caddyfile", text[at:])

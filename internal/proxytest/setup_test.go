@@ -60,9 +60,11 @@ func newSite(t *testing.T, env ...string) *site {
 	for i := range 3 {
 		address := fmt.Sprintf("127.77.0.%d", 11+i)
 		s.gateways = append(s.gateways, labtest.StartNode(t, bin, fmt.Sprint("gateway-", i+1), "serve", address+":"+s.ports[0], address+":"+s.ports[1],
-			append([]string{"FANFARE_LISTEN=" + address + ":" + s.ports[0], "FANFARE_NATS_URLS=nats://" + broker.Addr, "FANFARE_NATS_REPLICAS=1",
+			append([]string{
+				"FANFARE_LISTEN=" + address + ":" + s.ports[0], "FANFARE_NATS_URLS=nats://" + broker.Addr, "FANFARE_NATS_REPLICAS=1",
 				"FANFARE_SETTINGS_FILE=" + file, "FANFARE_AUTH_JWT_SECRET=" + jwtSecret, "FANFARE_TRUSTED_PROXIES=127.0.0.1",
-				"FANFARE_LIMITS_PING_INTERVAL=1s", "FANFARE_LIMITS_SOCKETS_PER_ADDRESS=25"}, env...)...))
+				"FANFARE_LIMITS_PING_INTERVAL=1s", "FANFARE_LIMITS_SOCKETS_PER_ADDRESS=25",
+			}, env...)...))
 	}
 	for _, g := range s.gateways {
 		g.AwaitReady(t, 60*time.Second)

@@ -153,6 +153,7 @@ func checkQuiet(t *testing.T, s *site, p proxy, running *labtest.Process) {
 	select {
 	case err := <-ended:
 		t.Errorf("ended: %v", err)
+		return
 	case <-time.After(7 * time.Second): // twice the longest timeout
 	}
 	_ = socket.CloseNow()

@@ -24,7 +24,7 @@ func threshold(ratio float64) uint64 {
 // spread is a hash of what names a publication: FNV-1a, with its bits mixed, because ids differ in their last characters.
 func spread(server protocol.ServerID, channel protocol.Channel, id string) uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211
-	h := uint64(offset) ^ uint64(server) //nolint:gosec // a pattern of bits
+	h := uint64(offset) ^ uint64(server)
 	for i := range len(channel) {
 		h = (h ^ uint64(channel[i])) * prime
 	}

@@ -93,8 +93,10 @@ func New(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tracer{o: o, url: u.String(), below: threshold(o.Ratio), metrics: m, wake: make(chan struct{}, 1),
-		http: &http.Client{Timeout: postTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute}}}, nil
+	return &Tracer{
+		o: o, url: u.String(), below: threshold(o.Ratio), metrics: m, wake: make(chan struct{}, 1),
+		http: &http.Client{Timeout: postTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute}},
+	}, nil
 }
 
 // Record takes a span of a publication that was sampled. It never blocks.

@@ -35,8 +35,10 @@ func (d dashboard) JSON() ([]byte, error) {
 		"time":        object{"from": "now-3h", "to": "now"},
 		"templating":  object{"list": d.templating()},
 		"annotations": object{"list": d.annotations()},
-		"links": []object{{"type": "dashboards", "title": "Fanfare", "tags": []string{"fanfare"}, "asDropdown": false,
-			"includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": ""}},
+		"links": []object{{
+			"type": "dashboards", "title": "Fanfare", "tags": []string{"fanfare"}, "asDropdown": false,
+			"includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
+		}},
 		"panels": d.layout(),
 	}
 	text, err := json.MarshalIndent(out, "", "  ")
@@ -49,27 +51,33 @@ func (d dashboard) JSON() ([]byte, error) {
 func (d dashboard) uid() string { return "fanfare-" + d.name }
 
 func (d dashboard) templating() []object {
-	list := []object{{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "hide": 0, "refresh": 1,
+	list := []object{{
+		"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "hide": 0, "refresh": 1,
 		"current": object{}, "options": []object{}, "regex": "", "multi": false, "includeAll": false,
-		"description": "The Prometheus that scrapes Fanfare."}}
+		"description": "The Prometheus that scrapes Fanfare.",
+	}}
 	all := append([]variable{
 		{"namespace", "Namespace", "label_values(" + d.anchor + ", namespace)", "Of Kubernetes; empty elsewhere."},
 		{"job", "Job", "label_values(" + d.anchor + `{namespace=~"$namespace"}, job)`, "The scrape job: one installation."},
 		{"instance", "Instance", "label_values(" + d.anchor + `{namespace=~"$namespace", job=~"$job"}, instance)`, "Single processes."},
 	}, d.variables...)
 	for _, v := range all {
-		list = append(list, object{"type": "query", "name": v.name, "label": v.label, "description": v.description, "datasource": datasource,
+		list = append(list, object{
+			"type": "query", "name": v.name, "label": v.label, "description": v.description, "datasource": datasource,
 			"query": object{"query": v.query, "refId": v.name}, "definition": v.query, "refresh": 2, "sort": 1, "hide": 0, "regex": "",
 			"multi": true, "includeAll": true, "allValue": ".*", "options": []object{},
-			"current": object{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}}})
+			"current": object{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}},
+		})
 	}
 	return list
 }
 
 func (d dashboard) annotations() []object {
 	note := func(name, color, expr, title string) object {
-		return object{"name": name, "datasource": datasource, "enable": true, "hide": false, "iconColor": color, "expr": expr,
-			"step": "60s", "titleFormat": title, "textFormat": "{{instance}}", "useValueForTime": false}
+		return object{
+			"name": name, "datasource": datasource, "enable": true, "hide": false, "iconColor": color, "expr": expr,
+			"step": "60s", "titleFormat": title, "textFormat": "{{instance}}", "useValueForTime": false,
+		}
 	}
 	return []object{
 		note("Alerts", "red", `ALERTS{alertname=~"Fanfare.*", alertstate="firing", namespace=~"$namespace"}`, "{{alertname}}"),
@@ -88,7 +96,7 @@ func (d dashboard) layout() []object {
 		if x+p.width > 24 || p.kind == kindRow {
 			x, y, height = 0, y+height, 0
 		}
-		one := p.object(d.variables)
+		one := p.object()
 		one["id"] = i + 1
 		one["gridPos"] = object{"x": x, "y": y, "w": p.width, "h": p.height}
 		out = append(out, one)
@@ -97,14 +105,16 @@ func (d dashboard) layout() []object {
 	return out
 }
 
-func (p panel) object(_ []variable) object {
+func (p panel) object() object {
 	if p.kind == kindRow {
 		return object{"type": kindRow, "title": p.title, "collapsed": false, "panels": []object{}}
 	}
 	targets := make([]object, 0, len(p.queries))
 	for i, one := range p.queries {
-		target := object{"refId": string(rune('A' + i)), "datasource": datasource, "expr": one.expr, "legendFormat": one.legend,
-			"editorMode": "code", "range": true, "instant": false, "exemplar": one.exemplars}
+		target := object{
+			"refId": string(rune('A' + i)), "datasource": datasource, "expr": one.expr, "legendFormat": one.legend,
+			"editorMode": "code", "range": true, "instant": false, "exemplar": one.exemplars,
+		}
 		switch {
 		case p.kind == kindHeatmap:
 			target["format"] = "heatmap"
@@ -115,8 +125,10 @@ func (p panel) object(_ []variable) object {
 		}
 		targets = append(targets, target)
 	}
-	out := object{"type": p.kind, "title": p.title, "description": p.description, "datasource": datasource, "targets": targets,
-		"options": p.options(), "fieldConfig": object{"defaults": p.defaults(), "overrides": []object{}}}
+	out := object{
+		"type": p.kind, "title": p.title, "description": p.description, "datasource": datasource, "targets": targets,
+		"options": p.options(), "fieldConfig": object{"defaults": p.defaults(), "overrides": []object{}},
+	}
 	if p.kind == kindTable {
 		out["transformations"] = []object{{"id": "organize", "options": object{"excludeByName": object{"Time": true, "Value": true, "__name__": true}}}}
 	}
@@ -126,17 +138,23 @@ func (p panel) object(_ []variable) object {
 func (p panel) options() object {
 	switch p.kind {
 	case kindStat:
-		return object{"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "auto",
-			"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}}
+		return object{
+			"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "auto",
+			"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
+		}
 	case kindHeatmap:
-		return object{"calculate": false, "cellGap": 0, "color": object{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "scale": "exponential"},
+		return object{
+			"calculate": false, "cellGap": 0, "color": object{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "scale": "exponential"},
 			"exemplars": object{"color": "rgba(50,116,217,0.9)"}, "filterValues": object{"le": 1e-9}, "legend": object{"show": true},
-			"rowsFrame": object{"layout": "auto"}, "tooltip": object{"show": true, "yHistogram": true}, "yAxis": object{"axisPlacement": "left", "reverse": false, "unit": p.unit}}
+			"rowsFrame": object{"layout": "auto"}, "tooltip": object{"show": true, "yHistogram": true}, "yAxis": object{"axisPlacement": "left", "reverse": false, "unit": p.unit},
+		}
 	case kindTable:
 		return object{"showHeader": true, "cellHeight": "sm", "footer": object{"show": false}}
 	}
-	return object{"legend": object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}},
-		"tooltip": object{"mode": "multi", "sort": "desc"}}
+	return object{
+		"legend":  object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}},
+		"tooltip": object{"mode": "multi", "sort": "desc"},
+	}
 }
 
 func (p panel) defaults() object {
@@ -151,8 +169,10 @@ func (p panel) defaults() object {
 			stacking, fill = "normal", 40
 		}
 		out["min"] = 0
-		out["custom"] = object{"drawStyle": "line", "lineWidth": 1, "fillOpacity": fill, "showPoints": "never", "spanNulls": false,
-			"stacking": object{"mode": stacking, "group": "A"}, "thresholdsStyle": object{"mode": thresholdStyle(p.steps)}}
+		out["custom"] = object{
+			"drawStyle": "line", "lineWidth": 1, "fillOpacity": fill, "showPoints": "never", "spanNulls": false,
+			"stacking": object{"mode": stacking, "group": "A"}, "thresholdsStyle": object{"mode": thresholdStyle(p.steps)},
+		}
 	}
 	if p.kind == kindHeatmap {
 		out["custom"] = object{"scaleDistribution": object{"type": "linear"}}

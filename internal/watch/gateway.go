@@ -13,8 +13,10 @@ func gatewayBoard() dashboard {
 	return dashboard{
 		name: "gateway", title: "Fanfare / Gateway", anchor: "fanfare_sessions",
 		description: "Single gateways: sockets, channels, the way of a message stage by stage, presence, history, webhooks, the HTTP API, and the process.",
-		variables: []variable{{"stage", "Stage", `label_values({__name__=~"fanfare_stage_latency_seconds(_count)?"}, stage)`,
-			"Of the fan-out, for the heatmap of stages."}},
+		variables: []variable{{
+			"stage", "Stage", `label_values({__name__=~"fanfare_stage_latency_seconds(_count)?"}, stage)`,
+			"Of the fan-out, for the heatmap of stages.",
+		}},
 		panels: []panel{
 			row("Sockets"),
 			stat("Sockets", "short", "Open sockets now.", q("", "sum(fanfare_sessions{%s})", selected)),
@@ -32,8 +34,8 @@ func gatewayBoard() dashboard {
 			series("Closed", "ops", "Sockets ended a second, by reason. drain is a rollout; slow_* and pong_timeout are networks and readers.", by("reason", "fanfare_sessions_closed_total")),
 
 			row("Messages"),
-			heat("Stage $stage", "s", "Time in the chosen stage of the fan-out.", "fanfare_stage_latency_seconds", selected+`, stage=~"$stage"`),
-			heat("Broker acknowledgement", "s", "From the publish of a stored publication to its acknowledgement, retries included.", "fanfare_broker_publish_ack_seconds", selected),
+			heat("Stage $stage", "Time in the chosen stage of the fan-out.", "fanfare_stage_latency_seconds", selected+`, stage=~"$stage"`),
+			heat("Broker acknowledgement", "From the publish of a stored publication to its acknowledgement, retries included.", "fanfare_broker_publish_ack_seconds", selected),
 			series("Frames received", "ops", "By action.", by("action", "fanfare_frames_received_total")),
 			series("Joins", "ops", "By outcome.", by("outcome", "fanfare_joins_total")),
 			series("Inbound frames refused", "ops", "Over a rate limit, by which.", anyBy("reason", "fanfare_frames_dropped_total")),

@@ -47,10 +47,14 @@ const (
 `
 )
 
-// backend answers triggers: it lets everything pass.
+// backend answers triggers: everybody may join, and each message becomes another.
 func backend(t *testing.T) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte(`"message"`)) {
+			_, _ = io.WriteString(w, `{"seen":true}`)
+		}
+	}))
 	t.Cleanup(s.Close)
 	return s.URL
 }

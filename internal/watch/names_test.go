@@ -203,7 +203,7 @@ func TestNamesExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := regexp.MustCompile("\\bfanfare_[a-z0-9_]+[a-z0-9]\\b")
+	whole := regexp.MustCompile(`\bfanfare_[a-z0-9_]+[a-z0-9]\b`)
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {

@@ -22,8 +22,8 @@ func overview() dashboard {
 			stat("Sockets", "short", "Open sockets now.", q("", `sum(fanfare_sessions{%s})`, selected)),
 			stat("Gateways ready", "short", "Gateways that answer 200 on /readyz.", q("", `sum(fanfare_ready{%[1]s} and fanfare_sessions{%[1]s})`, selected)).warnBelow(2, 1),
 			stat("Alerts firing", "short", "Of the rules in deploy/prometheus, here and in the brokers.", q("", `count(ALERTS{alertname=~"Fanfare.*", alertstate="firing", namespace=~"$namespace"}) or vector(0)`)).warnAbove(1, 3),
-			heat("Fan-out latency", "s", "Accepted by the first gateway until written to the last socket of each gateway, once per publication. Points are sampled messages; with tracing on they lead to their trace.", fanout, selected),
-			series("Fan-out latency percentiles", "s", "The same in numbers. The dashed line is the objective: 99 % within 100 ms.", quantiles(fanout, selected)...).wide(12).warnAbove(0.1, 0.5),
+			heat("Fan-out latency", "Accepted by the first gateway until written to the last socket of each gateway, once per publication. Points are sampled messages; with tracing on they lead to their trace.", fanout, selected),
+			series("Fan-out latency percentiles", "s", "The same in numbers. The dashed line is the objective: 99 % within 100 ms.", quantiles(fanout, selected)...).wide().tall().warnAbove(0.1, 0.5),
 			series("Stages, 99th percentile", "s", "Where the time goes: accept (frame read until handed over), trigger (asking the back end), store (until the stream has it), transit (to the batch of the last gateway), queue (until the flush), write (to the last member).",
 				q("{{stage}}", "%s", quantile(0.99, "fanfare_stage_latency_seconds", selected, "stage"))),
 			series("Burn of the fan-out budget", "short", "How many times faster than sustainable the error budget of 30 days is used up. 14.4 over an hour is a page; 1 is exactly used up.",
@@ -65,9 +65,11 @@ func overview() dashboard {
 			row("Processes"),
 			series("CPU", "percentunit", "Cores used by each gateway.", q("{{instance}}", `rate(process_cpu_seconds_total{%[1]s}[$__rate_interval]) and on (instance, job) fanfare_sessions{%[1]s}`, selected)),
 			series("Memory", "bytes", "Resident memory of each gateway.", q("{{instance}}", `process_resident_memory_bytes{%[1]s} and on (instance, job) fanfare_sessions{%[1]s}`, selected)),
-			series("Connected to the broker", "short", "1 while all connections of a gateway to its broker are up.", q("{{instance}}", `fanfare_broker_connected{%s}`, selected)).upTo(1),
-			{kind: kindTable, title: "Builds", unit: "short", width: 24, height: 6, description: "Which build runs where.",
-				queries: []query{{expr: `fanfare_build_info{namespace=~"$namespace"}`, legend: "{{instance}}", table: true}}},
+			series("Connected to the broker", "short", "1 while all connections of a gateway to its broker are up.", q("{{instance}}", `fanfare_broker_connected{%s}`, selected)).upToOne(),
+			{
+				kind: kindTable, title: "Builds", unit: "short", width: 24, height: 6, description: "Which build runs where.",
+				queries: []query{{expr: `fanfare_build_info{namespace=~"$namespace"}`, legend: "{{instance}}", table: true}},
+			},
 		},
 	}
 }

@@ -56,13 +56,19 @@ func stat(title, unit, description string, one query) panel {
 }
 
 // heat is a heatmap of a histogram: of a native one where the scrape brought one, else of its classic buckets.
-func heat(title, unit, description, metric, selector string) panel {
+func heat(title, description, metric, selector string) panel {
 	expr := fmt.Sprintf("sum(rate(%s{%s}[$__rate_interval])) or sum by (le) (rate(%s_bucket{%s}[$__rate_interval]))", metric, selector, metric, selector)
-	return panel{kind: kindHeatmap, title: title, unit: unit, description: description, width: 12, height: 9,
-		queries: []query{{expr: expr, legend: "{{le}}", exemplars: true}}}
+	return panel{
+		kind: kindHeatmap, title: title, unit: "s", description: description, width: 12, height: 9,
+		queries: []query{{expr: expr, legend: "{{le}}", exemplars: true}},
+	}
 }
 
-func (p panel) wide(width int) panel { p.width = width; return p }
+// wide is half of a row.
+func (p panel) wide() panel { p.width = 12; return p }
+
+// tall is as high as a heatmap.
+func (p panel) tall() panel { p.height = 9; return p }
 
 func (p panel) warnAbove(yellow, red float64) panel { p.steps = []float64{yellow, red}; return p }
 
@@ -73,7 +79,8 @@ func (p panel) warnBelow(yellow, red float64) panel {
 
 func (p panel) stack() panel { p.stacked = true; return p }
 
-func (p panel) upTo(limit float64) panel { p.max = limit; return p }
+// upToOne is for what is or is not.
+func (p panel) upToOne() panel { p.max = 1; return p }
 
 // quantile is the expression of a quantile, of classic or native buckets, whichever there are.
 func quantile(at float64, metric, selector, by string) string {

@@ -10,8 +10,10 @@ func serversBoard() dashboard {
 	return dashboard{
 		name: "servers", title: "Fanfare / Realtime servers", anchor: "fanfare_server_sessions",
 		description: "What each realtime server (workspace) has and causes. Channels and people are in the console.",
-		variables: []variable{{"server", "Realtime server", `label_values(fanfare_server_sessions{namespace=~"$namespace", job=~"$job"}, server)`,
-			"By the number it has in the console and the API."}},
+		variables: []variable{{
+			"server", "Realtime server", `label_values(fanfare_server_sessions{namespace=~"$namespace", job=~"$job"}, server)`,
+			"By the number it has in the console and the API.",
+		}},
 		panels: []panel{
 			row("Realtime servers"),
 			stat("Servers in force", "short", "As the settings have them, disabled ones included.", q("", "max(fanfare_settings_servers{%s})", selected)),
@@ -20,8 +22,8 @@ func serversBoard() dashboard {
 			stat("Settings refused", "short", "Servers whose newest settings cannot be used. It should be 0.", q("", "max(fanfare_settings_refused{%s})", selected)).warnAbove(0.5, 1),
 			stat("Last change of settings", "s", "How long the settings in force have been so.", q("", "time() - max(fanfare_settings_last_change_timestamp_seconds{%s} > 0)", selected)),
 			stat("Writes that lost a race", "short", "Two people changed the same server, over the time shown.", q("", "sum(increase(fanfare_settings_conflicts_total{%s}[$__range]))", selected)),
-			series("Sockets", "short", "Open ones.", q("server {{server}}", "sum by (server) (fanfare_server_sessions{%s})", one)).wide(12).stack(),
-			series("Messages fanned out", "ops", "Publications a second; one that has members on three gateways counts three times.", rate("publications_total")).wide(12),
+			series("Sockets", "short", "Open ones.", q("server {{server}}", "sum by (server) (fanfare_server_sessions{%s})", one)).wide().stack(),
+			series("Messages fanned out", "ops", "Publications a second; one that has members on three gateways counts three times.", rate("publications_total")).wide(),
 			series("Deliveries", "ops", "Publications times members.", rate("deliveries_total")),
 			series("Bytes sent", "Bps", "In batches to members.", rate("sent_bytes_total")),
 			series("Frames received", "ops", "From clients: joins, messages, requests.", rate("frames_received_total")),

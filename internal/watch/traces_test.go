@@ -91,8 +91,10 @@ func checkTraces(t *testing.T, c *collector, both map[string]*prometheus) {
 				Exemplars []struct{ Labels map[string]string }
 			}
 			now := time.Now()
-			if err := p.get(t.Context(), "/api/v1/query_exemplars", url.Values{"query": {"fanfare_fanout_latency_seconds_bucket or fanfare_fanout_latency_seconds"},
-				"start": {fmt.Sprint(now.Add(-time.Minute).Unix())}, "end": {fmt.Sprint(now.Unix())}}, &found); err != nil {
+			if err := p.get(t.Context(), "/api/v1/query_exemplars", url.Values{
+				"query": {"fanfare_fanout_latency_seconds_bucket or fanfare_fanout_latency_seconds"},
+				"start": {fmt.Sprint(now.Add(-time.Minute).Unix())}, "end": {fmt.Sprint(now.Unix())},
+			}, &found); err != nil {
 				return err
 			}
 			n := 0
