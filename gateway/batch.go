@@ -14,6 +14,7 @@ type batch struct {
 	runs []run
 	// accepted is when each publication in the batch was accepted by the first gateway.
 	accepted []time.Time
+	events   int // how many of them are events of back ends
 	// traced are the sampled ones among them; nil without tracing.
 	traced []traced
 	// presenceOnly: nothing but presence changes wait, which may be gathered longer.
@@ -45,7 +46,7 @@ func (b *batch) reset() {
 	}
 	b.buf, b.runs, b.accepted = b.buf[:0], b.runs[:0], b.accepted[:0]
 	clear(b.traced)
-	b.traced = b.traced[:0]
+	b.traced, b.events = b.traced[:0], 0
 	b.presenceOnly = false
 }
 

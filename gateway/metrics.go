@@ -17,7 +17,8 @@ type metrics struct {
 	refused, closes, evictions, errors *prometheus.CounterVec
 	frames, joins, dropped, presences  *prometheus.CounterVec
 	bytesIn, bytesOut                  prometheus.Counter
-	publications, deliveries, flushes  prometheus.Counter
+	flushes                            prometheus.Counter
+	publications, deliveries           [2]prometheus.Counter // of messages, of events
 	ringWrites, plainWrites            prometheus.Counter
 	ioURing                            prometheus.Gauge
 	fanout                             prometheus.Histogram
@@ -68,26 +69,24 @@ func newMetrics(o Options) *metrics {
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}
 	}
 	m := &metrics{
-		sessions:     gauge("sessions", "Open sockets."),
-		topics:       gauge("topics", "Channels and patterns this gateway listens to."),
-		backlogs:     gauge("backlog_sessions", "Sockets whose backlog is being written: readers that do not keep up."),
-		accepted:     counter("sessions_accepted_total", "Sockets accepted."),
-		refused:      vec("sessions_refused_total", "Sockets refused, by reason.", "reason"),
-		closes:       vec("sessions_closed_total", "Sockets ended, by reason.", "reason"),
-		evictions:    vec("evictions_total", "Slow consumers ended, by what they ran into.", "reason"),
-		errors:       vec("errors_total", "Error frames sent to clients, by code.", "code"),
-		frames:       vec("frames_received_total", "Frames received, by action.", "action"),
-		joins:        vec("joins_total", "Joins, by outcome.", "outcome"),
-		dropped:      vec("frames_dropped_total", "Inbound frames refused, by reason.", "reason"),
-		presences:    vec("members_changed_total", "Presence changes of sockets of this gateway, by action.", "action"),
-		bytesIn:      counter("received_bytes_total", "Bytes of frames received."),
-		bytesOut:     counter("sent_bytes_total", "Bytes of batches sent, counted once for each member."),
-		publications: counter("publications_total", "Publications fanned out by this gateway."),
-		deliveries:   counter("deliveries_total", "Publications times members they were fanned out to."),
-		flushes:      counter("flushes_total", "Batches written."),
-		ioURing:      gauge("io_uring", "1 when flushes use io_uring."),
-		drainTotal:   gauge("drain_sessions", "Sockets at the beginning of the drain."),
-		drained:      counter("drained_sessions_total", "Sockets sent away by the drain so far."),
+		sessions:   gauge("sessions", "Open sockets."),
+		topics:     gauge("topics", "Channels and patterns this gateway listens to."),
+		backlogs:   gauge("backlog_sessions", "Sockets whose backlog is being written: readers that do not keep up."),
+		accepted:   counter("sessions_accepted_total", "Sockets accepted."),
+		refused:    vec("sessions_refused_total", "Sockets refused, by reason.", "reason"),
+		closes:     vec("sessions_closed_total", "Sockets ended, by reason.", "reason"),
+		evictions:  vec("evictions_total", "Slow consumers ended, by what they ran into.", "reason"),
+		errors:     vec("errors_total", "Error frames sent to clients, by code.", "code"),
+		frames:     vec("frames_received_total", "Frames received, by action.", "action"),
+		joins:      vec("joins_total", "Joins, by outcome.", "outcome"),
+		dropped:    vec("frames_dropped_total", "Inbound frames refused, by reason.", "reason"),
+		presences:  vec("members_changed_total", "Presence changes of sockets of this gateway, by action.", "action"),
+		bytesIn:    counter("received_bytes_total", "Bytes of frames received."),
+		bytesOut:   counter("sent_bytes_total", "Bytes of batches sent, counted once for each member."),
+		flushes:    counter("flushes_total", "Batches written."),
+		ioURing:    gauge("io_uring", "1 when flushes use io_uring."),
+		drainTotal: gauge("drain_sessions", "Sockets at the beginning of the drain."),
+		drained:    counter("drained_sessions_total", "Sockets sent away by the drain so far."),
 	}
 	// What an alert looks at is there from the start: a series that appears with its first count has no rate.
 	for _, reason := range evictReasons[1:] {
@@ -101,6 +100,11 @@ func newMetrics(o Options) *metrics {
 	limit.Set(float64(o.Sockets))
 	m.servers = newServerLoads()
 	r.MustRegister(m.servers)
+	publications := vec("publications_total", "Publications fanned out by this gateway, by kind (message, of a client; event, of a back end).", "kind")
+	deliveries := vec("deliveries_total", "Publications times members they were fanned out to, by kind.", "kind")
+	for i, kind := range []string{"message", "event"} {
+		m.publications[i], m.deliveries[i] = publications.WithLabelValues(kind), deliveries.WithLabelValues(kind)
+	}
 	m.fanout = prometheus.NewHistogram(histogram("fanout_latency_seconds",
 		"Accepted by the first gateway until written to the last socket of this one, once per publication."))
 	m.stages = prometheus.NewHistogramVec(histogram("stage_latency_seconds",
@@ -140,8 +144,12 @@ func (m *metrics) flushed(b *batch, members int, started time.Time, load *server
 	if n == 0 {
 		return
 	}
-	m.publications.Add(float64(n))
-	m.deliveries.Add(float64(n * members))
+	m.publications[0].Add(float64(n - b.events))
+	m.deliveries[0].Add(float64((n - b.events) * members))
+	if b.events > 0 {
+		m.publications[1].Add(float64(b.events))
+		m.deliveries[1].Add(float64(b.events * members))
+	}
 	queue, write := started.Sub(b.since).Seconds(), now.Sub(started).Seconds()
 	m.stageOf[stageQueue].Observe(queue)
 	m.stageOf[stageWrite].Observe(write)

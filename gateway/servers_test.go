@@ -75,3 +75,21 @@ func TestServerLoadsFollow(t *testing.T) {
 		t.Errorf("%d publications, %d deliveries", p, d)
 	}
 }
+
+// Messages of clients and events of back ends are told apart.
+func TestPublicationsByKind(t *testing.T) {
+	s, top, _ := room(t, 3, 0)
+	p := event("room", "payload")
+	p.Kind = protocol.KindEvent
+	top.Deliver(p)
+	top.flushed()
+	p = event("room", "payload")
+	p.Kind = protocol.KindMessage
+	top.Deliver(p)
+	top.flushed()
+	for i := range 2 {
+		if n, d := testutil.ToFloat64(s.metrics.publications[i]), testutil.ToFloat64(s.metrics.deliveries[i]); n != 1 || d != 3 {
+			t.Errorf("kind %d: %v publications, %v deliveries", i, n, d)
+		}
+	}
+}

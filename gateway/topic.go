@@ -195,6 +195,9 @@ func (t *topic) appendLocked(now time.Time, p *protocol.Publication) {
 	}
 	b.endRun(p.Audience, false)
 	b.accepted = append(b.accepted, p.Accepted)
+	if p.Kind == protocol.KindEvent {
+		b.events++
+	}
 	if t.hub.gw.opts.Tracer != nil {
 		t.sampleLocked(now, p)
 	}

@@ -51,7 +51,7 @@ func overview() dashboard {
 				whenAny("refused", `sum(rate(fanfare_sessions_refused_total{%s}[$__rate_interval]))`, selected),
 				q("closed: {{reason}}", "%s", perSecond("fanfare_sessions_closed_total", selected, "reason"))),
 			series("Messages", "ops", "Publications fanned out, and their copies to members.",
-				q("publications", `sum(rate(fanfare_publications_total{%s}[$__rate_interval]))`, selected),
+				q("{{kind}}s", "%s", perSecond("fanfare_publications_total", selected, "kind")),
 				q("deliveries", `sum(rate(fanfare_deliveries_total{%s}[$__rate_interval]))`, selected)),
 			series("Bytes", "Bps", "Of frames received and of batches sent.",
 				q("received", `sum(rate(fanfare_received_bytes_total{%s}[$__rate_interval]))`, selected),
