@@ -27,6 +27,11 @@ type apiFault struct {
 	} `json:"error"`
 }
 
+// HasStream tells whether a broker has a stream of that name.
+func HasStream(ctx context.Context, nc *nats.Conn, name string) (bool, error) {
+	return ask(ctx, nc, "STREAM.INFO."+name, nil, nil)
+}
+
 // CopyStream copies a stream to another broker with its sequences, by a snapshot that is restored while it is
 // read. Nobody may write to it meanwhile. It is refused when the target has a stream of that name.
 func CopyStream(ctx context.Context, from, to *nats.Conn, name string, replicas int) error {

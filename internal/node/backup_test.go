@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,5 +102,52 @@ func TestBackup(t *testing.T) {
 	cfg.NATS.URLs = nil
 	if err := Backup(ctx, cfg, filepath.Join(t.TempDir(), "x"), embedded, quiet); err == nil {
 		t.Error("an embedded broker was backed up")
+	}
+}
+
+// TestBackupWithoutSettings: where settings come from a file the broker has none, and that is no obstacle.
+func TestBackupWithoutSettings(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	file := filepath.Join(t.TempDir(), "settings.yaml")
+	if err := os.WriteFile(file, []byte("servers: [{id: 1, enabled: true, hash: demo, channels: [{pattern: room1, enabled: true, anonymous_clients: true, client_public_messaging: true, history: 25}]}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := func(cluster *natstest.Cluster, c *config.Config) {
+		c.NATS.Replicas, c.SettingsFile = 3, file
+		for _, u := range cluster.URLs() {
+			c.NATS.URLs = append(c.NATS.URLs, config.NewAddress(u))
+		}
+	}
+	first := natstest.NewCluster(t, 3)
+	n := start(t, func(c *config.Config) { at(first, c) })
+	ch := dial(t, n).Channel("room1", client.ChannelOptions{})
+	if err := ch.Join(ctx); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := ch.Send(ctx, "kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "backup")
+	cfg := config.Default()
+	at(first, &cfg)
+	if err := Backup(ctx, cfg, dir, embedded, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	second := natstest.NewCluster(t, 3)
+	restored := config.Default()
+	restored.DataDir = dir
+	at(second, &restored)
+	if err := Migrate(ctx, restored, embedded, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, func(c *config.Config) { at(second, c) })
+	again := dial(t, m).Channel("room1", client.ChannelOptions{})
+	if err := again.Join(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := again.History(ctx, client.HistoryQuery{}); err != nil || len(page.Messages) != 1 || page.Messages[0].ID != sent.ID {
+		t.Errorf("%+v %v", page, err)
 	}
 }

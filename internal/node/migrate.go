@@ -69,9 +69,17 @@ func Migrate(ctx context.Context, cfg config.Config, open NewEmbedded, log *slog
 	return nil
 }
 
-// copyStreams copies the settings and all histories.
+// copyStreams copies the settings, where they are kept in the broker, and all histories.
 func copyStreams(ctx context.Context, from, to *broker.Client, replicas int, log *slog.Logger) error {
-	names := []string{"KV_" + subject.BucketSettings}
+	var names []string
+	switch has, err := broker.HasStream(ctx, from.Control(), "KV_"+subject.BucketSettings); {
+	case err != nil:
+		return err
+	case has:
+		names = append(names, "KV_"+subject.BucketSettings)
+	default:
+		log.Info("the broker has no settings: take the settings_file along")
+	}
 	for shard := range subject.Shards {
 		names = append(names, subject.Stream(shard))
 	}
