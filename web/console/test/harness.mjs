@@ -109,7 +109,8 @@ export async function crowdOf(place, list) {
     send: (i, payload) => page.evaluate(([i, payload]) => rooms[i].send(payload), [i, payload]),
     heard: (i) => page.evaluate((i) => got[i], i),
     /** Everybody talks until the page closes. */
-    talk: (every) => page.evaluate((every) => void setInterval(() => rooms.forEach((room, i) => room.send({ text: "hello", from: i }).catch(() => undefined)), every), every),
+    talk: (every) =>
+      page.evaluate((every) => rooms.forEach((room, i) => setTimeout(() => setInterval(() => room.send({ text: "hello", from: i }).catch(() => undefined), every), (i * every) / rooms.length)), every),
     /** One of them ends its connection, and comes back. */
     leave: (i) => page.evaluate((i) => clients[i].close(), i),
     close: () => page.context().close(),

@@ -35,9 +35,11 @@ try {
   const page = await place.admin("#/1/inspector/room1", wide);
   await page.getByRole("button", { name: "Open", exact: true }).click();
   await page.getByText(/this socket is/).waitFor();
+  await people.send(0, { text: "Good morning!" });
+  await page.waitForTimeout(1500); // the page is at rest: what follows takes as long as it takes
   await people.send(1, { text: "Has anybody seen the new pots?" });
   await people.send(0, { text: "They come on Thursday, I have put one aside for you." });
-  const missed = await people.send(1, { text: "Wonderful, I will be there at ten." });
+  await people.send(1, { text: "Wonderful, I will be there at ten." });
   await until(async () => (await page.getByTestId("times").count()) >= 3, "times");
   await shot(page, "console-inspector");
   await people.leave(2);
@@ -50,9 +52,8 @@ try {
   await why.getByTestId("socket").first().waitFor();
   await why.screenshot({ path: join(folder, "console-why.png"), animations: "disabled" });
   await page.context().close();
-  void missed;
 
-  await people.talk(250);
+  await people.talk(500);
   const live = await place.admin("#/1/live", { ...wide, viewport: { width: 1280, height: 820 } });
   await live.waitForTimeout(45_000); // so that there is something to see
   await shot(live, "console");
