@@ -96,7 +96,8 @@ with_node() {
   export CHROMIUM
 }
 
-# run_chart lints and renders the Helm chart. Helm is built once, when there is none.
+# run_chart lints and renders the Helm chart. Helm is built once, when there is none, which takes two to four minutes: so
+# it is run by name. That the chart's copies and schema are current is seen by the part go.
 run_chart() {
   need go "(1.26 or newer)"
   local helm=v3.22.0 bin=${XDG_CACHE_HOME:-$HOME/.cache}/fanfare-test/helm
