@@ -150,7 +150,7 @@ run_conformance() {
   (cd test/conformance && npm test)
 }
 
-if [ $# = 0 ]; then set -- go watch proxies chart cluster client console backend conformance; fi
+if [ $# = 0 ]; then set -- go watch proxies cluster client console backend conformance; fi
 for part in "$@"; do
   case $part in
     go | watch | proxies | chart | cluster | client | console | backend | conformance) "run_$part" ;;
