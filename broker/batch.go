@@ -165,7 +165,7 @@ func (a *atomicBatch) store(ctx context.Context) ([]protocol.Receipt, error) {
 		seq, out, err := a.attempt(ctx)
 		switch {
 		case err == nil:
-			return a.receipts(func(i int) uint64 { return seq + uint64(i) }, false), nil //nolint:gosec // small
+			return a.receipts(func(i int) uint64 { return seq + uint64(i) }, false), nil
 		case out == codeBatchDuplicate:
 			return a.used(ctx)
 		case out == codeWrongLast:
@@ -220,7 +220,7 @@ func (a *atomicBatch) attempt(ctx context.Context) (first uint64, code int, err 
 	case err != nil:
 		return 0, 0, errAgain
 	case ack.Error == nil && ack.Seq >= uint64(len(a.msgs)):
-		return ack.Seq - uint64(last), 0, nil //nolint:gosec // not negative
+		return ack.Seq - uint64(last), 0, nil
 	case ack.Error == nil:
 		return 0, 0, fmt.Errorf("%w: acknowledgement without a sequence", ErrRefused)
 	}
@@ -239,8 +239,10 @@ func (a *atomicBatch) receipts(seq func(int) uint64, duplicate bool) []protocol.
 	out := make([]protocol.Receipt, len(a.items))
 	epoch := a.s.b.o.Backfill.Epoch(a.shard)
 	for i := range out {
-		out[i] = protocol.Receipt{ID: a.items[i].Publication.ID, Duplicate: duplicate,
-			Position: protocol.Position{Epoch: epoch, Offset: subject.Offset(a.shard, seq(i))}}
+		out[i] = protocol.Receipt{
+			ID: a.items[i].Publication.ID, Duplicate: duplicate,
+			Position: protocol.Position{Epoch: epoch, Offset: subject.Offset(a.shard, seq(i))},
+		}
 	}
 	return out
 }

@@ -152,14 +152,14 @@ func (f *Feed) position(ctx context.Context) error {
 	back := f.b.o.Backfill
 	pos, err := back.Position(ctx, f.topic)
 	if err != nil {
-		return err //nolint:wrapcheck // Attach adds the context
+		return err
 	}
 	if f.pattern {
 		var floors [subject.Shards]uint64
 		var epochs [subject.Shards]string
 		for shard := range floors {
 			if epochs[shard], floors[shard], err = back.Refresh(ctx, shard); err != nil {
-				return err //nolint:wrapcheck // as above
+				return err
 			}
 		}
 		f.mu.Lock()

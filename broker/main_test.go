@@ -153,7 +153,6 @@ type record struct {
 	resets []protocol.Position
 	gaps   []string
 	wrong  []string
-	seen   map[string]bool
 }
 
 func (s *record) Reset(pos protocol.Position) {

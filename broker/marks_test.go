@@ -19,9 +19,17 @@ func TestMarks(t *testing.T) {
 		number uint64
 		late   bool
 	}{
-		{"node0001", 5, false}, {"node0001", 5, true}, {"node0001", 4, true}, {"node0001", 9, false}, {"node0001", 8, true},
-		{"node0002", 1, false}, {"node0001", 10, false}, {"node0002", 1, true}, {"node0002", 2, false},
-		{"short", 1, false}, {"short", 1, false},
+		{"node0001", 5, false},
+		{"node0001", 5, true},
+		{"node0001", 4, true},
+		{"node0001", 9, false},
+		{"node0001", 8, true},
+		{"node0002", 1, false},
+		{"node0001", 10, false},
+		{"node0002", 1, true},
+		{"node0002", 2, false},
+		{"short", 1, false},
+		{"short", 1, false},
 	} {
 		if m.late(step.origin, step.number) != step.late {
 			t.Errorf("%+v", step)
@@ -81,7 +89,7 @@ func newFreezer(t *testing.T, to string) *freezer {
 func (p *freezer) pipe(in net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out, err := net.Dial("tcp", p.to) //nolint:noctx // ends with in
+	out, err := net.Dial("tcp", p.to)
 	if err != nil {
 		_ = in.Close()
 		return

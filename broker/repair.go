@@ -142,7 +142,7 @@ func (r *repairs) read(ctx context.Context, f *Feed, c *chain, topic protocol.To
 	defer cancel()
 	pubs, _, err := r.b.o.Backfill.After(ctx, topic, c.shard, max(last, 1)-1, repairPage)
 	if err != nil {
-		return false, false, err //nolint:wrapcheck // logged as it is
+		return false, false, err
 	}
 	anchored := len(pubs) > 0 && sequence(pubs[0]) == last
 	if anchored {
@@ -168,7 +168,7 @@ func (r *repairs) judge(ctx context.Context, f *Feed, c *chain, topic protocol.T
 		p, err = r.b.o.Backfill.LeaderNext(ctx, topic, c.shard, last)
 	}
 	if err != nil {
-		return false, err //nolint:wrapcheck // logged as it is
+		return false, err
 	}
 	if p != nil && sequence(p) <= upTo {
 		_, err = r.recover(ctx, f, c, []*protocol.Publication{p}, anchored, last, upTo)
@@ -188,7 +188,7 @@ func (r *repairs) judge(ctx context.Context, f *Feed, c *chain, topic protocol.T
 func (r *repairs) recover(ctx context.Context, f *Feed, c *chain, pubs []*protocol.Publication, anchored bool, last, upTo uint64) (progress bool, err error) {
 	if !anchored { // last is gone or was no message of this channel: a position
 		if anchored, err = r.b.o.Backfill.Untouched(ctx, c.shard, last); err != nil {
-			return false, err //nolint:wrapcheck // logged as it is
+			return false, err
 		}
 	}
 	f.mu.Lock()

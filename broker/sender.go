@@ -3,6 +3,7 @@ package broker
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -263,10 +264,10 @@ func (s *sender) attempt(p *pending, now time.Time) {
 			p.probe = true
 			o.probes++
 		}
-		switch err := s.nc.PublishMsg(p.msg); err {
-		case nil:
+		switch err := s.nc.PublishMsg(p.msg); {
+		case err == nil:
 			p.sent = true
-		case nats.ErrMaxPayload:
+		case errors.Is(err, nats.ErrMaxPayload):
 			s.finish(p, protocol.Receipt{}, tooLarge(s.nc.MaxPayload()))
 			return
 		default:

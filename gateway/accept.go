@@ -54,8 +54,10 @@ func (g *Gateway) newSession(c *conn, rest io.Reader, r *http.Request) *Session 
 		if errors.Is(authErr, ErrAuthUnavailable) {
 			// Perhaps a good token: rather come again than be somebody else.
 			g.metrics.refused.WithLabelValues("auth_unavailable").Inc()
-			refusal{status: http.StatusServiceUnavailable, code: "auth_unavailable", text: "The token cannot be checked now. Try again.",
-				retryAfter: retryAfter}.write(c)
+			refusal{
+				status: http.StatusServiceUnavailable, code: "auth_unavailable", text: "The token cannot be checked now. Try again.",
+				retryAfter: retryAfter,
+			}.write(c)
 			return nil
 		}
 		c.greeting = []byte("Sec-WebSocket-Protocol: " + token + "\r\n")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -73,7 +74,8 @@ func (e *clientEvents) OnMessage(_ *gws.Conn, m *gws.Message) {
 }
 
 func (e *clientEvents) OnClose(_ *gws.Conn, err error) {
-	if ce, ok := err.(*gws.CloseError); ok {
+	ce := &gws.CloseError{}
+	if errors.As(err, &ce) {
 		e.c.code = ce.Code
 	}
 	close(e.c.closed)
@@ -122,8 +124,10 @@ func dialOver(tb testing.TB, nc net.Conn, hash, token string) *client {
 	}
 	var err error
 	var resp *http.Response
-	c.socket, resp, err = gws.NewClientFromConn(&clientEvents{c: c}, &gws.ClientOption{Addr: "ws://test/rt/" + hash, RequestHeader: h,
-		ReadMaxPayloadSize: 64 << 20, Logger: quiet{}}, nc)
+	c.socket, resp, err = gws.NewClientFromConn(&clientEvents{c: c}, &gws.ClientOption{
+		Addr: "ws://test/rt/" + hash, RequestHeader: h,
+		ReadMaxPayloadSize: 64 << 20, Logger: quiet{},
+	}, nc)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -18,8 +18,10 @@ func bareConn(tb testing.TB, nc net.Conn, backlog int) *conn {
 	tb.Helper()
 	drains := &sync.WaitGroup{}
 	tb.Cleanup(drains.Wait)
-	limits := &connLimits{backlogBytes: backlog, writeTimeout: 2 * time.Second, linger: time.Second, drains: drains,
-		metrics: newMetrics(Options{Registerer: prometheus.NewRegistry()})}
+	limits := &connLimits{
+		backlogBytes: backlog, writeTimeout: 2 * time.Second, linger: time.Second, drains: drains,
+		metrics: newMetrics(Options{Registerer: prometheus.NewRegistry()}),
+	}
 	c := &conn{Conn: nc, limits: limits, fd: rawFD(nc)}
 	tb.Cleanup(c.drop)
 	return c

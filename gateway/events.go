@@ -12,12 +12,13 @@ type events struct{ gws.BuiltinEventHandler }
 // sessionRef is the session storage gws wants for each socket, reduced to the one thing we keep there.
 type sessionRef struct{ session *Session }
 
-func (*sessionRef) Len() int                        { return 1 }
-func (*sessionRef) Load(string) (any, bool)         { return nil, false }
-func (*sessionRef) Delete(string)                   {}
-func (*sessionRef) Store(string, any)               {}
-func (*sessionRef) Range(func(string, any) bool)    {}
-func sessionOf(socket *gws.Conn) *Session           { return socket.Session().(*sessionRef).session }
+func (*sessionRef) Len() int                     { return 1 }
+func (*sessionRef) Load(string) (any, bool)      { return nil, false }
+func (*sessionRef) Delete(string)                {}
+func (*sessionRef) Store(string, any)            {}
+func (*sessionRef) Range(func(string, any) bool) {}
+func sessionOf(socket *gws.Conn) *Session        { return socket.Session().(*sessionRef).session }
+
 func (*events) OnPing(socket *gws.Conn, p []byte)   { sessionOf(socket).hear(); _ = socket.WritePong(p) }
 func (*events) OnPong(socket *gws.Conn, _ []byte)   { sessionOf(socket).hear() }
 func (*events) OnClose(socket *gws.Conn, err error) { sessionOf(socket).closed(err) }

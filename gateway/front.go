@@ -184,7 +184,7 @@ func (p *peeked) Read(b []byte) (int, error) {
 }
 
 // SetDeadline is for the http.Server; conn's own is for gws.
-func (p *peeked) SetDeadline(t time.Time) error { return p.Conn.SetDeadline(t) }
+func (p *peeked) SetDeadline(t time.Time) error { return p.Conn.SetDeadline(t) } //nolint:wrapcheck // a connection's own
 
 // Close ends the connection for good: HTTP has no closing handshake.
 func (p *peeked) Close() error {

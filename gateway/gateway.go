@@ -106,9 +106,11 @@ func New(o Options) *Gateway {
 		opts: o, log: o.Logger, metrics: newMetrics(o),
 		byID: make(map[protocol.SessionID]*Session), started: make(chan struct{}), addresses: make(map[string]int),
 	}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.connLimits = connLimits{backlogBytes: o.BacklogBytes, writeTimeout: o.WriteTimeout, linger: 2 * time.Second,
-		drains: &g.drains, metrics: g.metrics}
+	g.ctx, g.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with Close, which drains first
+	g.connLimits = connLimits{
+		backlogBytes: o.BacklogBytes, writeTimeout: o.WriteTimeout, linger: 2 * time.Second,
+		drains: &g.drains, metrics: g.metrics,
+	}
 	g.hub = newHub(g)
 	g.rings.least = ringMembers
 	g.upgrader = newUpgrader(g)

@@ -216,8 +216,10 @@ func TestSeatsAreGivenBack(t *testing.T) {
 	o.SocketsPerAddress = 1000
 	s := serveWith(t, o, viaHTTP, open("room", 0))
 	for range 20 {
-		for _, text := range []string{head(upgradeLines...), strings.Replace(head(upgradeLines...), "hash", "unknown", 1), head(upgradeLines[:3]...),
-			"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n" + head(upgradeLines...), "GET /rt/hash HTTP/1.1\r\nHost", "GET"} {
+		for _, text := range []string{
+			head(upgradeLines...), strings.Replace(head(upgradeLines...), "hash", "unknown", 1), head(upgradeLines[:3]...),
+			"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n" + head(upgradeLines...), "GET /rt/hash HTTP/1.1\r\nHost", "GET",
+		} {
 			_ = s.request(t, text).Close()
 		}
 	}

@@ -77,9 +77,9 @@ func (m *memory) Attach(_ context.Context, t protocol.Topic, stored bool, sink S
 }
 
 func (m *memory) lastLocked(t protocol.Topic) uint64 {
-	for i := len(m.stored) - 1; i >= 0; i-- {
-		if m.stored[i].Channel == t.Channel && m.stored[i].Server == t.Server {
-			return m.stored[i].Offset
+	for _, v := range slices.Backward(m.stored) {
+		if v.Channel == t.Channel && v.Server == t.Server {
+			return v.Offset
 		}
 	}
 	return 0
@@ -200,6 +200,7 @@ func (e expiring) Authenticate(ctx context.Context, token string) (protocol.Iden
 type noTriggers struct{}
 
 func (noTriggers) Join(context.Context, []policy.Trigger, TriggerInput) *protocol.Error { return nil }
+
 func (noTriggers) Message(_ context.Context, _ []policy.Trigger, in TriggerInput) (json.RawMessage, *protocol.Error) {
 	return in.Payload, nil
 }
@@ -245,8 +246,10 @@ func bookOf(tb testing.TB, revision uint64, rules ...policy.Rule) *policy.Book {
 }
 
 func open(pattern string, history int) policy.Rule {
-	r := policy.Rule{Pattern: pattern, AnonymousClients: true, Presence: true, ClientPublicMessaging: true, ClientAuthenticatedMessaging: true,
-		ClientPrivateMessaging: true, History: history, PatternJoin: policy.PatternJoinAnyone}
+	r := policy.Rule{
+		Pattern: pattern, AnonymousClients: true, Presence: true, ClientPublicMessaging: true, ClientAuthenticatedMessaging: true,
+		ClientPrivateMessaging: true, History: history, PatternJoin: policy.PatternJoinAnyone,
+	}
 	return r
 }
 

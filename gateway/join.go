@@ -60,8 +60,10 @@ func (s *Session) join(channel protocol.Channel, ref string, payload []byte) {
 	full := len(s.subs) >= gw.opts.Limits.Channels
 	s.mu.Unlock()
 	if full {
-		s.refuseJoin(channel, ref, &protocol.Error{Code: protocol.CodeTooManyChannels,
-			Message: fmt.Sprintf("A client can join at most %d channels.", gw.opts.Limits.Channels)})
+		s.refuseJoin(channel, ref, &protocol.Error{
+			Code:    protocol.CodeTooManyChannels,
+			Message: fmt.Sprintf("A client can join at most %d channels.", gw.opts.Limits.Channels),
+		})
 		return
 	}
 	t, err := gw.hub.enter(protocol.Topic{Server: s.server, Channel: channel}, rule)

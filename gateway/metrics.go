@@ -65,8 +65,10 @@ func newMetrics(o Options) *metrics {
 		return g
 	}
 	histogram := func(name, help string) prometheus.HistogramOpts {
-		return prometheus.HistogramOpts{Name: "fanfare_" + name, Help: help, Buckets: latencyBuckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}
+		return prometheus.HistogramOpts{
+			Name: "fanfare_" + name, Help: help, Buckets: latencyBuckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		}
 	}
 	m := &metrics{
 		sessions:   gauge("sessions", "Open sockets."),

@@ -74,8 +74,10 @@ func (s *Session) tellRate(now time.Time, channel protocol.Channel, ref string, 
 		return
 	}
 	s.pace.told = now
-	s.fail(channel, ref, &protocol.Error{Code: protocol.CodeRateLimited, Message: "Too many messages. Slow down.",
-		RetryAfter: int(math.Ceil(wait.Seconds()))})
+	s.fail(channel, ref, &protocol.Error{
+		Code: protocol.CodeRateLimited, Message: "Too many messages. Slow down.",
+		RetryAfter: int(math.Ceil(wait.Seconds())),
+	})
 }
 
 // admitMessage applies a rule's rate_limit: messages per minute and socket.

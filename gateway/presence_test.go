@@ -78,12 +78,7 @@ func (v *view) apply(text string) {
 }
 
 func (v *view) has(name string) bool {
-	for _, e := range v.entries {
-		if e == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(v.entries, name)
 }
 
 // seen is the presence a client ends up with.

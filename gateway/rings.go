@@ -141,7 +141,7 @@ func (w *ringWriter) submit(buf []byte) error {
 	for i := range w.sends {
 		s, c := &w.sends[i], w.conns[i]
 		frames := buf[s.Begin:s.End]
-		if s.Errno == uring.NotSent {
+		if s.Errno == uring.ErrNotSent {
 			_ = c.sendLocked(frames)
 		} else {
 			_ = c.sentLocked(frames, s.N, passing(s.Errno))

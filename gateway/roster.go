@@ -1,6 +1,10 @@
 package gateway
 
-import "fanfare/protocol"
+import (
+	"slices"
+
+	"fanfare/protocol"
+)
 
 // roster is who is present in a topic, in the order of joining, kept encoded: a presence_full frame is the head,
 // the chunks and the tail, and the chunks are shared by all who get it. What comes or goes touches one chunk, so that
@@ -109,7 +113,7 @@ func (r *roster) snapshot() [][]byte {
 		if c.live == 0 {
 			continue
 		}
-		part := c.enc[:len(c.enc):len(c.enc)]
+		part := slices.Clip(c.enc)
 		if len(parts) == 0 {
 			part = part[1:]
 		}

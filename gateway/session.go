@@ -72,8 +72,10 @@ const (
 	reasonShutdown
 )
 
-var closeReasons = [...]string{"client", "lost", "drain", "slow_backlog", "slow_write", "write_error", "slow_hold",
-	"rate_limit", "pong_timeout", "too_large", "protocol_error", "unknown_hash", "disconnected", "broker_cut", "shutdown"}
+var closeReasons = [...]string{
+	"client", "lost", "drain", "slow_backlog", "slow_write", "write_error", "slow_hold",
+	"rate_limit", "pong_timeout", "too_large", "protocol_error", "unknown_hash", "disconnected", "broker_cut", "shutdown",
+}
 
 // Identity is who the session is; anonymous once its token has run out.
 func (s *Session) Identity() *protocol.Identity { return s.identity.Load() }

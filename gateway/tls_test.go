@@ -19,7 +19,7 @@ func tlsPipe(tb testing.TB, backlog int) (*conn, net.Conn) {
 	c.tls = tls.Server((*transport)(c), server)
 	peer := tls.Client(here, trust)
 	done := make(chan error, 1)
-	go func() { done <- peer.Handshake() }() //nolint:noctx // ends with the pipe
+	go func() { done <- peer.Handshake() }()
 	if err := c.tls.HandshakeContext(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}

@@ -225,7 +225,7 @@ func (t *topic) notLive(h *hold, pubs []*protocol.Publication) []*protocol.Publi
 }
 
 // Gap implements Sink.
-func (t *topic) Gap(channel protocol.Channel, _, to uint64) {
+func (t *topic) Gap(_ protocol.Channel, _, to uint64) {
 	e := &protocol.Error{Code: protocol.CodeGap, Message: "Messages were lost and cannot be recovered. Leave and join again with resume."}
 	now := time.Now()
 	t.mu.Lock()

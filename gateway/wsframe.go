@@ -61,7 +61,7 @@ func frameLen(b []byte) int {
 		size = 4 + int(binary.BigEndian.Uint16(b[2:]))
 	case len(b) >= 10 && b[1] == 127:
 		if n := binary.BigEndian.Uint64(b[2:]); n < uint64(len(b)) {
-			size = 10 + int(n) //nolint:gosec // below len(b)
+			size = 10 + int(n)
 		}
 	}
 	return min(size, len(b))

@@ -139,7 +139,7 @@ func (s *Store) refresh(ctx context.Context, shard int, renew bool) error {
 				continue
 			}
 			if ctx.Err() != nil {
-				return ctx.Err() //nolint:wrapcheck // callers add the context
+				return ctx.Err()
 			}
 			next.Generation, next.Last = have.Generation+1, state.State.LastSeq
 		case have == next || time.Since(sh.wrote) < recordEvery:
@@ -148,7 +148,7 @@ func (s *Store) refresh(ctx context.Context, shard int, renew bool) error {
 		}
 		value, err := json.Marshal(next)
 		if err != nil {
-			return err //nolint:wrapcheck // cannot happen
+			return err
 		}
 		if revision == 0 {
 			_, err = kv.Create(ctx, key, value)
@@ -165,7 +165,7 @@ func (s *Store) refresh(ctx context.Context, shard int, renew bool) error {
 		}
 		renew = false // someone else wrote: look again
 		if !pause(ctx, 5*time.Millisecond) {
-			return ctx.Err() //nolint:wrapcheck // callers add the context
+			return ctx.Err()
 		}
 	}
 }

@@ -137,8 +137,10 @@ func (l *Log) serveOnce(ctx context.Context, w Webhook, went func()) error {
 		case len(entries) == 0:
 			continue
 		}
-		d := Delivery{Entries: entries, Next: next, Restart: restart,
-			ID: fmt.Sprintf("lifecycle_%d_%s_%s", w.Server, entries[0].Cursor, next)}
+		d := Delivery{
+			Entries: entries, Next: next, Restart: restart,
+			ID: fmt.Sprintf("lifecycle_%d_%s_%s", w.Server, entries[0].Cursor, next),
+		}
 		if err := l.o.Deliver(ctx, w, d); err != nil {
 			return err
 		}

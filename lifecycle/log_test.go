@@ -179,7 +179,7 @@ func FuzzCursor(f *testing.F) {
 func FuzzBatch(f *testing.F) {
 	f.Add([]byte(`{"v":1,"by":"n0000001","n":1,"e":[{"t":"join","at":1,"s":"x","c":"a"}]}`))
 	f.Add([]byte(`{"v":2}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		got, err := decodeBatch(b)
 		if err != nil {
 			return

@@ -74,12 +74,14 @@ func (w *world) connect() *nats.Conn {
 func (w *world) start(id string) *gate {
 	w.t.Helper()
 	nc := w.connect()
-	o := Options{Control: nc, Reads: nc, Node: protocol.NodeID(id), Replicas: w.replicas, Retention: time.Hour,
+	o := Options{
+		Control: nc, Reads: nc, Node: protocol.NodeID(id), Replicas: w.replicas, Retention: time.Hour,
 		Alive: w.living, Grace: 100 * time.Millisecond, Tick: 50 * time.Millisecond, Gather: time.Millisecond,
 		Keeper: func() bool {
 			living := w.living()
 			return len(living) > 0 && living[0] == protocol.NodeID(id)
-		}}
+		},
+	}
 	if w.change != nil {
 		w.change(&o)
 	}
@@ -138,8 +140,10 @@ type picture struct {
 }
 
 func newPicture(t testing.TB) *picture {
-	return &picture{t: t, sockets: map[protocol.SessionID]bool{}, members: map[string]bool{}, occupied: map[protocol.Channel]bool{},
-		reasons: map[Reason]int{}}
+	return &picture{
+		t: t, sockets: map[protocol.SessionID]bool{}, members: map[string]bool{}, occupied: map[protocol.Channel]bool{},
+		reasons: map[Reason]int{},
+	}
 }
 
 func member(s protocol.SessionID, c protocol.Channel) string { return string(c) + " " + string(s) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -194,9 +195,7 @@ func (l *Log) info(ctx context.Context, filter string) (state, error) {
 		if all.Subjects == nil {
 			all = got.State
 		} else {
-			for s, n := range got.State.Subjects {
-				all.Subjects[s] = n
-			}
+			maps.Copy(all.Subjects, got.State.Subjects)
 		}
 		offset += len(got.State.Subjects)
 		if filter == "" || len(got.State.Subjects) == 0 || offset >= got.Total {

@@ -24,8 +24,9 @@ type serverLog struct {
 }
 
 func (l *serverLog) write(level slog.Level, format string, v []any) {
-	if l.log.Enabled(context.Background(), level) {
-		l.log.Log(context.Background(), level, "broker", "text", fmt.Sprintf(format, v...))
+	ctx := context.Background() //nolint:forbidigo // the server hands none over
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, "broker", "text", fmt.Sprintf(format, v...))
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *keySource) run(ctx context.Context) error {
 			s.metrics.refreshes.WithLabelValues("ok").Inc()
 			backoff = minBackoff
 		}
-		if !s.wait(ctx, wait-time.Duration(rand.Int64N(int64(wait/10)+1))) { //nolint:gosec // jitter
+		if !s.wait(ctx, wait-time.Duration(rand.Int64N(int64(wait/10)+1))) {
 			return nil
 		}
 	}

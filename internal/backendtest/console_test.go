@@ -56,7 +56,7 @@ func (c *console) ask(method, path, body string, into any) int {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	if cookies := resp.Cookies(); len(cookies) > 0 {
 		c.cookie = cookies[0]
 	}

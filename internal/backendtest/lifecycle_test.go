@@ -61,8 +61,10 @@ func TestLifecycle(t *testing.T) {
 	for _, e := range follow(t, addr, 10) {
 		seen[e.Type+" "+e.Channel+" "+e.Reason]++
 	}
-	want := map[string]int{"connect  ": 2, "join room1 ": 2, "occupied room1 ": 1, "leave room1 left": 1, "leave room1 disconnected": 1,
-		"disconnect  disconnected": 1, "disconnect  closed": 1, "vacated room1 ": 1}
+	want := map[string]int{
+		"connect  ": 2, "join room1 ": 2, "occupied room1 ": 1, "leave room1 left": 1, "leave room1 disconnected": 1,
+		"disconnect  disconnected": 1, "disconnect  closed": 1, "vacated room1 ": 1,
+	}
 	if fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Errorf("seen %v\nwant %v", seen, want)
 	}
@@ -94,7 +96,7 @@ func TestLifecycleStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // cut off
+	defer resp.Body.Close()
 	var types []string
 	lines := bufio.NewScanner(resp.Body)
 	for len(types) < 3 && lines.Scan() {

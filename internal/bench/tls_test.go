@@ -46,8 +46,10 @@ func TestTLS(t *testing.T) {
 			})
 		}
 	})
-	o := Options{Scenario: FanOut, URLs: []string{"https://" + l.Addr().String()}, Hash: "bench", Channel: "live/t", Members: 5, Rate: 50,
-		Duration: 200 * time.Millisecond}
+	o := Options{
+		Scenario: FanOut, URLs: []string{"https://" + l.Addr().String()}, Hash: "bench", Channel: "live/t", Members: 5, Rate: 50,
+		Duration: 200 * time.Millisecond,
+	}
 	if _, err := Run(t.Context(), o); err == nil {
 		t.Error("a certificate of nobody is taken")
 	}

@@ -266,7 +266,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 func send(w http.ResponseWriter, status int, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return err //nolint:wrapcheck // names the type
+		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

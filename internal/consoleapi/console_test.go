@@ -50,7 +50,7 @@ func newConsole(t *testing.T, admin string) (*consoleapi.Console, *fakeAPI) {
 	latency := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fanfare_fanout_latency_seconds", Buckets: []float64{0.001, 0.01}})
 	latency.Observe(0.005)
 	secret := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_something_else"})
-	reg.MustRegister(evictions, latency, secret) //nolint:forbidigo // of the test
+	reg.MustRegister(evictions, latency, secret)
 	c, err := consoleapi.New(consoleapi.Options{
 		AdminToken: admin, API: api, Gatherer: reg, About: consoleapi.About{Gateway: "gw000001", Version: "v1"},
 		Traces: func(_ context.Context, q consoleapi.TracesQuery) ([]byte, error) {
@@ -66,8 +66,10 @@ func newConsole(t *testing.T, admin string) (*consoleapi.Console, *fakeAPI) {
 			return fmt.Sprint("token of ", q.DboID, " ", q.RowID, " ", string(q.Extras), " ", q.Lifetime), nil
 		},
 		Look: func(_ context.Context, id protocol.ServerID) (consoleapi.Scene, error) {
-			return consoleapi.Scene{Sockets: int(id), Channels: []consoleapi.ChannelState{{Channel: "chat/<b>", Members: 2, Messages: 7}},
-				Measures: []consoleapi.GatewayMeasures{{Gateway: "gw000001"}}}, nil
+			return consoleapi.Scene{
+				Sockets: int(id), Channels: []consoleapi.ChannelState{{Channel: "chat/<b>", Members: 2, Messages: 7}},
+				Measures: []consoleapi.GatewayMeasures{{Gateway: "gw000001"}},
+			}, nil
 		},
 	})
 	if err != nil {
@@ -303,9 +305,11 @@ func TestMint(t *testing.T) {
 	if w := ask(c, http.MethodGet, "/console/api/session", "", in); !strings.Contains(w.Body.String(), `"mint":true`) {
 		t.Errorf("session: %s", w.Body)
 	}
-	off, err := consoleapi.New(consoleapi.Options{AdminToken: token, API: &fakeAPI{}, Gatherer: prometheus.NewRegistry(),
+	off, err := consoleapi.New(consoleapi.Options{
+		AdminToken: token, API: &fakeAPI{}, Gatherer: prometheus.NewRegistry(),
 		Look:   func(context.Context, protocol.ServerID) (consoleapi.Scene, error) { return consoleapi.Scene{}, nil },
-		Traces: func(context.Context, consoleapi.TracesQuery) ([]byte, error) { return nil, nil }})
+		Traces: func(context.Context, consoleapi.TracesQuery) ([]byte, error) { return nil, nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

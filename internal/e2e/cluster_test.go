@@ -313,7 +313,7 @@ func cutGateway(t *testing.T, c *cluster) {
 	g := c.gateways[at]
 	if err := await(t.Context(), 15*time.Second, func() error {
 		if err := g.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not ready") {
-			return fmt.Errorf("%s without a broker: %v", g.name, err)
+			return fmt.Errorf("%s without a broker: %w", g.name, err)
 		}
 		return nil
 	}); err != nil {
@@ -413,7 +413,7 @@ func brokersDown(t *testing.T, c *cluster) {
 	for _, g := range c.gateways { // /readyz tells it after 3 s; the processes live on
 		if err := await(t.Context(), 15*time.Second, func() error {
 			if err := g.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not ready") {
-				return fmt.Errorf("%s with all brokers down: %v", g.name, err)
+				return fmt.Errorf("%s with all brokers down: %w", g.name, err)
 			}
 			return nil
 		}); err != nil {

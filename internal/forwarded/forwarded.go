@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -75,8 +76,8 @@ func (p Proxies) Client(remote string, h http.Header) string {
 	found := remote
 	values := h[header]
 	hops := 0
-	for i := len(values) - 1; i >= 0; i-- { // several lines are one list
-		for rest := values[i]; rest != ""; {
+	for _, value := range slices.Backward(values) { // several lines are one list
+		for rest := value; rest != ""; {
 			last := rest
 			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
 				rest, last = rest[:comma], rest[comma+1:]

@@ -182,8 +182,10 @@ func (b *backend) History(ctx context.Context, q api.HistoryQuery) (api.HistoryP
 	if err != nil {
 		return api.HistoryPage{}, fmt.Errorf("history of %s: %w", q.Channel, err)
 	}
-	out := api.HistoryPage{More: page.More, Frames: make([]json.RawMessage, 0, len(page.Publications)),
-		Times: make([]time.Time, 0, len(page.Publications))}
+	out := api.HistoryPage{
+		More: page.More, Frames: make([]json.RawMessage, 0, len(page.Publications)),
+		Times: make([]time.Time, 0, len(page.Publications)),
+	}
 	for _, p := range page.Publications {
 		out.Times = append(out.Times, p.Accepted.UTC())
 		if pattern {
@@ -219,4 +221,4 @@ func (b *backend) Disconnect(ctx context.Context, q api.DisconnectQuery) (int, e
 	return n, nil
 }
 
-var _ gateway.Sink = (broker.Sink)(nil)
+var _ gateway.Sink = broker.Sink(nil)

@@ -57,8 +57,10 @@ func (p *peers) answerSockets(_ context.Context, payload []byte) ([]byte, error)
 
 // Connections asks all gateways. Who does not answer is named: what the others know is worth something.
 func (b *backend) Connections(ctx context.Context, q api.ConnectionsQuery) (api.ConnectionsPage, error) {
-	question := gateway.ConnectionsQuery{Server: q.Server.ID, Session: q.Session, User: q.User, DboID: q.DboID, RowID: q.RowID,
-		Channel: q.Channel, After: q.After, Limit: q.Limit}
+	question := gateway.ConnectionsQuery{
+		Server: q.Server.ID, Session: q.Session, User: q.User, DboID: q.DboID, RowID: q.RowID,
+		Channel: q.Channel, After: q.After, Limit: q.Limit,
+	}
 	here, err := socketsOf(b.gateway, question)
 	if err != nil {
 		return api.ConnectionsPage{}, err
@@ -143,5 +145,5 @@ func (n *Node) traces(ctx context.Context, q consoleapi.TracesQuery) ([]byte, er
 	if errors.Is(err, broker.ErrNoGateway) {
 		return nil, consoleapi.ErrNoGateway
 	}
-	return answer, err //nolint:wrapcheck // names the gateway
+	return answer, err
 }

@@ -22,14 +22,14 @@ const consolePath = "/console/"
 func (n *Node) console() (http.Handler, error) {
 	pages, err := webconsole.Handler(consolePath)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // names the console
+		return nil, err
 	}
 	calls, err := consoleapi.New(consoleapi.Options{
 		AdminToken: n.cfg.AdminToken.Reveal(), API: n.api, Look: n.scene, Traces: n.traces, Mint: n.minter(), Gatherer: n.reg, Logger: n.log,
 		About: consoleapi.About{Gateway: n.id, Version: n.opts.Version, ReadOnly: n.settings.ReadOnly(), Demo: n.opts.Dev},
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // names the console
+		return nil, err
 	}
 	n.measure = calls.Measure
 	mux := http.NewServeMux()

@@ -44,17 +44,19 @@ func (n *Node) mountHTTP() error {
 	var err error
 	n.api, err = api.New(api.Options{
 		Settings: n.settings, Backend: &backend{n}, Lifecycle: events, AdminToken: n.cfg.AdminToken.Reveal(), APIKeys: keys,
-		Limits: api.Limits{MessageBytes: l.MessageBytes, JSONDepth: l.JSONDepth, ChannelBytes: l.ChannelBytes,
-			ChannelSegments: l.ChannelSegments, HistoryFrames: l.HistoryFrames},
+		Limits: api.Limits{
+			MessageBytes: l.MessageBytes, JSONDepth: l.JSONDepth, ChannelBytes: l.ChannelBytes,
+			ChannelSegments: l.ChannelSegments, HistoryFrames: l.HistoryFrames,
+		},
 		Registerer: n.reg, Logger: n.log,
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // names the key
+		return err
 	}
 	client := webclient.Handler()
 	demo, err := webdemo.Handler(demoPath)
 	if err != nil {
-		return err //nolint:wrapcheck // names the demo
+		return err
 	}
 	console, err := n.console()
 	if err != nil {

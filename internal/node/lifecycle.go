@@ -19,7 +19,7 @@ func (n *Node) newLifecycle() (*lifecycle.Log, error) {
 	if n.cfg.Lifecycle.Retention == 0 {
 		return nil, nil //nolint:nilnil // off is not an error
 	}
-	return lifecycle.New(lifecycle.Options{ //nolint:wrapcheck // the caller names the part
+	return lifecycle.New(lifecycle.Options{
 		Control: n.client.Control(), Reads: n.client.Reads()[0], Node: n.id, Replicas: n.cfg.NATS.Replicas,
 		Retention: n.cfg.Lifecycle.Retention, Keeper: n.presence.Janitor,
 		Alive: func() []protocol.NodeID {
@@ -104,7 +104,7 @@ func (r lifecycleReader) Read(ctx context.Context, server *policy.Server, after 
 	case errors.Is(err, lifecycle.ErrUnavailable):
 		return api.LifecyclePage{}, protocol.ErrUnavailable
 	case err != nil:
-		return api.LifecyclePage{}, err //nolint:wrapcheck // logged as it is
+		return api.LifecyclePage{}, err
 	}
 	return api.LifecyclePage{Next: next, Items: lifecycleEvents(entries)}, nil
 }

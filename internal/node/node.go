@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,11 +101,15 @@ type Node struct {
 
 // New builds what needs no I/O beyond reading certificate and key files, and starts nothing.
 func New(cfg config.Config, o Options) (*Node, error) {
-	n := &Node{cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry(),
-		changes: make(chan change, maxChanges)}
+	n := &Node{
+		cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry(),
+		changes: make(chan change, maxChanges),
+	}
 	n.log = n.log.With("node", n.id)
-	synced := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_broker_sync_interval_seconds",
-		Help: "How long acknowledged messages may wait to be synced to the embedded broker's disk; 0 = not at all."})
+	synced := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "fanfare_broker_sync_interval_seconds",
+		Help: "How long acknowledged messages may wait to be synced to the embedded broker's disk; 0 = not at all.",
+	})
 	synced.Set(cfg.Broker.Sync.Interval().Seconds())
 	n.reg.MustRegister(synced)
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -115,8 +120,10 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	limits.FramesPerSecond, limits.FramesBurst = l.FramesPerSecond, l.FramesBurst
 	var err error
 	if cfg.Tracing.Endpoint != "" {
-		n.tracer, err = tracing.New(tracing.Options{Endpoint: cfg.Tracing.Endpoint, Ratio: cfg.Tracing.Ratio, Node: n.id, Version: o.Version,
-			Registerer: n.reg, Logger: n.log})
+		n.tracer, err = tracing.New(tracing.Options{
+			Endpoint: cfg.Tracing.Endpoint, Ratio: cfg.Tracing.Ratio, Node: n.id, Version: o.Version,
+			Registerer: n.reg, Logger: n.log,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -276,8 +283,10 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	}); err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
-	so := settings.Options{Conn: n.client.Control(), Replicas: n.cfg.NATS.Replicas, Registerer: n.reg, Logger: n.log,
-		Limits: policy.Limits{ChannelBytes: n.cfg.Limits.ChannelBytes, ChannelSegments: n.cfg.Limits.ChannelSegments}}
+	so := settings.Options{
+		Conn: n.client.Control(), Replicas: n.cfg.NATS.Replicas, Registerer: n.reg, Logger: n.log,
+		Limits: policy.Limits{ChannelBytes: n.cfg.Limits.ChannelBytes, ChannelSegments: n.cfg.Limits.ChannelSegments},
+	}
 	if n.cfg.SettingsFile != "" {
 		so.Conn, so.File = nil, n.cfg.SettingsFile
 	}
@@ -513,9 +522,9 @@ func (p *parts) stopAllBut(keep *part) {
 	p.mu.Lock()
 	list := append([]*part(nil), p.list...)
 	p.mu.Unlock()
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i] != keep {
-			list[i].stop()
+	for _, l := range slices.Backward(list) {
+		if l != keep {
+			l.stop()
 		}
 	}
 }

@@ -31,7 +31,7 @@ type brokerPort struct {
 func (b brokerPort) Attach(ctx context.Context, t protocol.Topic, stored bool, sink gateway.Sink) (gateway.Feed, error) {
 	feed, err := b.Broker.Attach(ctx, t, stored, sink)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the gateway names the channel
+		return nil, err
 	}
 	return feed, nil
 }
@@ -110,7 +110,7 @@ func (a authPort) Authenticate(ctx context.Context, token string) (protocol.Iden
 	case errors.Is(err, auth.ErrKeysUnavailable):
 		err = fmt.Errorf("%w: %w", gateway.ErrAuthUnavailable, err)
 	}
-	return id, err //nolint:wrapcheck // the gateway tells the client no more than the kind
+	return id, err
 }
 
 type triggerPort struct{ caller *trigger.Caller }

@@ -129,7 +129,7 @@ func FuzzEncode(f *testing.F) {
 		if !allowed.MatchString(ea) || len(ea) > 3*len(a)+2 {
 			t.Fatalf("Encode(%q) = %q", a, ea)
 		}
-		for _, token := range strings.Split(ea, ".") {
+		for token := range strings.SplitSeq(ea, ".") {
 			if token == "" || token == "=" {
 				t.Fatalf("Encode(%q) = %q holds token %q", a, ea, token)
 			}

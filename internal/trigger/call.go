@@ -140,8 +140,7 @@ func discard(r io.Reader) { _, _ = io.CopyN(io.Discard, r, 4<<10) }
 
 // transportFailure sorts what net/http returns, and takes the URL out of it.
 func transportFailure(err error) *failure {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	var dial *net.OpError

@@ -187,8 +187,7 @@ func (c *Caller) askOne(ctx context.Context, action Action, t *policy.Trigger, i
 	if err == nil {
 		answer, err = c.call(ctx, t, action, in, body)
 	}
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		c.count(action, f.outcome)
 	}
 	return answer, err

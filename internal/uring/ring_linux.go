@@ -125,7 +125,7 @@ func (r *Ring) mapQueues(p *params) (err error) {
 	// The array between queue and entries is not needed: entry i stands at place i for good.
 	array := unsafe.Slice(word(r.sqMem, p.sq.array), p.sqEntries)
 	for i := range array {
-		array[i] = uint32(i) //nolint:gosec // at most 4096
+		array[i] = uint32(i)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (r *Ring) mapQueues(p *params) (err error) {
 func (r *Ring) Cap() int { return len(r.sqes) }
 
 // Send tries every send once and fills in its result. It returns when all have been tried; an error means that some
-// were not (NotSent), and that the ring must not be used again.
+// were not (ErrNotSent), and that the ring must not be used again.
 func (r *Ring) Send(b []byte, sends []Send) error {
 	if len(sends) == 0 || len(b) == 0 {
 		return nil
@@ -149,7 +149,7 @@ func (r *Ring) Send(b []byte, sends []Send) error {
 	for i := range sends {
 		s := &sends[i]
 		part := b[s.Begin:s.End]
-		s.N, s.Errno = 0, NotSent
+		s.N, s.Errno = 0, ErrNotSent
 		r.sqes[(start+uint32(i))&r.sqMask] = sqe{
 			opcode: opSend, fd: int32(s.FD), addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(part)))),
 			len: uint32(len(part)), msgFlags: unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL, userData: uint64(i),
@@ -236,13 +236,13 @@ func Probe() error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // a probe's
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("io_uring: pair of sockets: %w", err)
 	}
-	defer unix.Close(pair[0])
-	defer unix.Close(pair[1])
+	defer unix.Close(pair[0]) //nolint:errcheck // as above
+	defer unix.Close(pair[1]) //nolint:errcheck // as above
 	sends := []Send{{FD: pair[0], Begin: 0, End: 3}, {FD: pair[0], Begin: 3, End: 5}}
 	if err := r.Send([]byte("hello"), sends); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
@@ -250,7 +250,7 @@ func Probe() error {
 	got := make([]byte, 8)
 	n, err := unix.Read(pair[1], got)
 	if err != nil || string(got[:n]) != "hello" || sends[0].N != 3 || sends[1].N != 2 {
-		return fmt.Errorf("%w: sent \"hello\", received %q (%v), results %+v", ErrUnsupported, got[:max(n, 0)], err, sends)
+		return fmt.Errorf("%w: sent \"hello\", received %q w%v), results %+v", ErrUnsupported, got[:max(n, 0)], err, sends)
 	}
 	// A socket that takes nothing more: the send must not wait.
 	full := make([]byte, 64<<10)

@@ -227,7 +227,7 @@ func TestSendWithoutTheKernel(t *testing.T) {
 		t.Error("no error")
 	}
 	for i, s := range sends {
-		if s.Errno != NotSent || s.N != 0 {
+		if s.Errno != ErrNotSent || s.N != 0 {
 			t.Errorf("send %d: %d, %v", i, s.N, s.Errno)
 		}
 	}

@@ -8,10 +8,10 @@ type Send struct {
 	FD         int
 	Begin, End int // of the buffer
 
-	// The result: how many bytes the kernel took, or why none. NotSent is a send that was not tried.
+	// The result: how many bytes the kernel took, or why none. ErrNotSent is a send that was not tried.
 	N     int
 	Errno syscall.Errno
 }
 
-// NotSent is the Errno of a send that the kernel was never given, because handing over failed.
-const NotSent = syscall.ECANCELED
+// ErrNotSent is the Errno of a send that the kernel was never given, because handing over failed.
+const ErrNotSent = syscall.ECANCELED

@@ -5,6 +5,7 @@ package chart_test
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -64,7 +65,7 @@ func render(t *testing.T, args ...string) map[string]object {
 	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
 		var o map[string]any
 		err := d.Decode(&o)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -34,5 +34,5 @@ func Handler(prefix string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pages.Handler(files, prefix, Policy) //nolint:wrapcheck // names the file
+	return pages.Handler(files, prefix, Policy)
 }
