@@ -9,5 +9,5 @@
 // what is left. Record never blocks: a full queue drops, and counts. When the collector is out of reach a batch is tried
 // twice and given up.
 //
-// Why not the OpenTelemetry SDK: docs/decisions/0018-tracing.md.
+// Why not the OpenTelemetry SDK: docs/decisions/0021-tracing.md.
 package tracing
