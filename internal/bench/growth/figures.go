@@ -142,7 +142,8 @@ func overConnections() (points []point) {
 
 func overHistories() (points []point) {
 	for _, c := range []int{10, 100, 1000, 5000, 10_000, 20_000} {
-		joins := max(1, c/1000)
+		joins := max(1, c/500)
+		rate := min(0.6, 2000/float64(c)) // what a disk takes, synced
 		kept := func(channel string) func(context.Context, *lab, bool) (float64, error) {
 			return func(ctx context.Context, l *lab, _ bool) (float64, error) {
 				before, err := l.rss(ctx)
@@ -150,15 +151,15 @@ func overHistories() (points []point) {
 					return 0, err
 				}
 				if _, err := l.bench(ctx, -1, "rooms", "--channel", channel, "--channels", text(c), "--members", "1", "--joins", text(joins),
-					"--rate", "0.6", "--warmup", "0s", "--duration", "5s", "--sender-rate", "1000"); err != nil {
+					"--rate", text(rate), "--warmup", "0s", "--duration", text(3/rate)+"s", "--sender-rate", "1000"); err != nil {
 					return 0, err
 				}
 				after, err := l.rss(ctx)
 				return math.Max(after-before, 0) / (1 << 20), err
 			}
 		}
-		points = append(points, point{line: "history 100", x: float64(c), size: c / joins, measure: kept("kept/h")},
-			point{line: "no history", x: float64(c), size: c / joins, measure: kept("live/h")})
+		points = append(points, point{line: "history 100", x: float64(c), size: min(c/joins, 900), measure: kept("kept/h")},
+			point{line: "no history", x: float64(c), size: min(c/joins, 900), measure: kept("live/h")})
 	}
 	return points
 }
