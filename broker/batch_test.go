@@ -148,15 +148,16 @@ func transfers(t *testing.T, r *rig, workers, each int, meanwhile func()) {
 		meanwhile()
 	}
 	group.Wait()
-	ids := func(c protocol.Channel) []string {
-		var out []string
-		pubs, err := r.store.Since(t.Context(), topic(c), subject.Shard(1, c), time.Now().Add(-time.Hour), 100000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range pubs {
-			out = append(out, p.ID)
-		}
+	ids := func(c protocol.Channel) (out []string) {
+		// Any replica may answer, also one that lags after an election: it has them all in the end.
+		natstest.Eventually(t, "all of "+string(c), func() bool {
+			pubs, err := r.store.Since(t.Context(), topic(c), subject.Shard(1, c), time.Now().Add(-time.Hour), 100000)
+			out = out[:0]
+			for _, p := range pubs {
+				out = append(out, p.ID)
+			}
+			return err == nil && len(out) >= workers*each
+		})
 		return out
 	}
 	inA, inB := ids(a), ids(b)
