@@ -194,7 +194,7 @@ func TestConsoleOfTwoGateways(t *testing.T) {
 		}
 		for _, m := range live.Measures {
 			// Each has one member, and fanned out all eleven to it.
-			if m.Values["sessions"][""] != 1 || m.Values["deliveries_total"][""] != 11 || m.Histograms["fanout_latency_seconds"][""].Count != 11 {
+			if m.Values["sessions"][""] != 1 || m.Values["deliveries_total"]["message"] != 11 || m.Histograms["fanout_latency_seconds"][""].Count != 11 {
 				return false
 			}
 		}
