@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"fanfare/internal/policy"
+	"fanfare/internal/settings"
 	"fanfare/protocol"
 )
 
@@ -25,14 +27,33 @@ func (n *Node) demoSettings(ctx context.Context) error {
 			History: 100, PatternJoin: policy.PatternJoinAnyone,
 		}
 	}
-	_, err := n.settings.Update(ctx, 1, 0, func(s *policy.Server) error {
-		if s.Enabled || len(s.Channels) > 0 {
+	fill := func() error {
+		_, err := n.settings.Update(ctx, 1, 0, func(s *policy.Server) error {
+			if s.Enabled || len(s.Channels) > 0 {
+				return nil
+			}
+			s.Name, s.Enabled, s.Hash = "Demo", true, "demo"
+			s.Channels = []policy.Rule{rule("room1", false), rule("chat", true)}
 			return nil
+		})
+		return err
+	}
+	err := fill()
+	// A replica of a cluster's bucket that has just been made may not have server 1 yet.
+	for try := 0; errors.Is(err, settings.ErrNotFound) && try < 20; try++ {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("demo settings: %w", context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
 		}
-		s.Name, s.Enabled, s.Hash = "Demo", true, "demo"
-		s.Channels = []policy.Rule{rule("room1", false), rule("chat", true)}
+		if err = n.settings.Load(ctx); err == nil {
+			err = fill()
+		}
+	}
+	if errors.Is(err, settings.ErrNotFound) { // somebody has removed it: that stays so
+		n.log.Info("there is no realtime server 1, so no demo")
 		return nil
-	})
+	}
 	if err != nil {
 		return fmt.Errorf("demo settings: %w", err)
 	}
