@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -99,8 +100,9 @@ func (l *serverLoads) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (l *serverLoads) Collect(out chan<- prometheus.Metric) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, load := range l.byID {
+	loads := maps.Clone(l.byID) // who scrapes slowly must not hold up new sockets
+	l.mu.Unlock()
+	for id, load := range loads {
 		name := strconv.FormatInt(int64(id), 10)
 		if id == otherServers {
 			name = "other"
