@@ -172,7 +172,8 @@ func (m *subscription) membershipLocked() Membership {
 	return is
 }
 
-// noteLeft remembers a channel that the session left before its end.
+// noteLeft remembers a channel that the session left before its end. One taken from it at the very end is not: the
+// record is made.
 func (s *Session) noteLeft(was Membership, why string) {
 	if was.Joined.IsZero() {
 		return
@@ -181,6 +182,9 @@ func (s *Session) noteLeft(was Membership, why string) {
 	was.Left, was.Why, was.CatchingUp = &now, why, false
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
 	if len(s.left) == maxLeft {
 		copy(s.left, s.left[1:])
 		s.left = s.left[:maxLeft-1]

@@ -37,11 +37,12 @@ type past struct {
 	left     []Membership
 }
 
-// past begins the record of a socket that ends. Its reason is fixed.
-func (s *Session) past(channels int) *past {
+// past begins the record of a socket that ends, of the number of channels it was on and those it left before. Its
+// reason is fixed.
+func (s *Session) past(channels int, left []Membership) *past {
 	who := s.Identity()
 	p := &past{
-		session: s.id, server: s.server, opened: s.opened, closed: time.Now(), code: s.code, reason: s.reason, left: s.left,
+		session: s.id, server: s.server, opened: s.opened, closed: time.Now(), code: s.code, reason: s.reason, left: left,
 		identity: protocol.Identity{Authenticated: who.Authenticated, DboID: who.DboID, RowID: who.RowID},
 		backlog:  s.conn.pending(), channels: make([]Membership, 0, min(channels, maxPast)), total: channels,
 	}

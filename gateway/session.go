@@ -137,11 +137,11 @@ func (s *Session) end(err error) {
 		s.reason, s.code = s.reasonOf(err), closeCodeOf(err)
 	}
 	reason := s.reason
-	subs := s.subs
-	s.subs = nil
+	subs, left := s.subs, s.left
+	s.subs, s.left = nil, nil
 	s.mu.Unlock()
 	s.sentAway.Store(reason == reasonDrain)
-	past := s.past(len(subs))
+	past := s.past(len(subs), left)
 	for _, m := range subs {
 		past.was(m.leave(false))
 	}

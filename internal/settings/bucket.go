@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanfare/internal/policy"
@@ -28,6 +29,8 @@ const (
 	defaultBucketCheck = 5 * time.Second
 	// callTimeout bounds one call to the broker; an election takes up to 9 s.
 	callTimeout = 12 * time.Second
+	// attemptTimeout bounds one attempt to make or read the bucket, of a few calls.
+	attemptTimeout = 5 * time.Second
 	// checkTimeout bounds a question that is asked again soon.
 	checkTimeout = 2 * time.Second
 	retryFirst   = 100 * time.Millisecond
@@ -98,7 +101,40 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 	return kv, nil
 }
 
-func (b *bucket) ensure(ctx context.Context) error {
+func (b *bucket) ensure(ctx context.Context) error { return b.persist(ctx, b.ensureOnce) }
+
+// persist repeats f while the broker does not answer or has no leader, until ctx ends. What was asked of a server that
+// lost its lead is never answered, so each attempt has its own bound.
+func (b *bucket) persist(ctx context.Context, f func(context.Context) error) error {
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		once, cancel := context.WithTimeout(ctx, attemptTimeout)
+		err := f(once)
+		cancel()
+		if err == nil || !passing(err) {
+			return err
+		}
+		b.store.log.Debug("settings: the broker is not ready", "err", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// errNoPeers is told while too few brokers are there.
+const errNoPeers = 10005
+
+// passing tells errors that another attempt may cure.
+func passing(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code == 503 || api.ErrorCode == errNoPeers
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, errWatchEnded)
+}
+
+func (b *bucket) ensureOnce(ctx context.Context) error {
 	kv, err := b.js.KeyValue(ctx, bucketName)
 	switch {
 	case errors.Is(err, jetstream.ErrBucketNotFound):

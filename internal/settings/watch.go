@@ -16,8 +16,10 @@ var (
 	errWatchStale = errors.New("the watch missed a change")
 )
 
-// load reads the bucket once.
-func (b *bucket) load(ctx context.Context) error {
+// load reads the bucket.
+func (b *bucket) load(ctx context.Context) error { return b.persist(ctx, b.loadOnce) }
+
+func (b *bucket) loadOnce(ctx context.Context) error {
 	kv, err := b.open(ctx)
 	if err != nil {
 		return err
