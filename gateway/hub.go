@@ -186,14 +186,10 @@ func (h *Hub) find(key protocol.Topic) *topic {
 	if t == nil {
 		return nil
 	}
-	select {
-	case <-t.ready:
-		if t.err == nil {
-			return t
-		}
-	default:
+	if !t.opened() {
+		return nil
 	}
-	return nil
+	return t
 }
 
 // acknowledged notes the offset of a stored publication before its sender learns of it.
@@ -217,50 +213,72 @@ func (h *Hub) each(f func(*topic)) {
 		}
 		s.mu.Unlock()
 		for _, t := range topics {
-			select {
-			case <-t.ready:
-				if t.err == nil {
-					f(t)
-				}
-			default:
+			if t.opened() {
+				f(t)
 			}
 		}
 	}
 }
 
-// sweep detaches topics that nobody has used for a while, and closes views that nobody watches.
+// sweep detaches topics that nobody has used for a while, closes views that nobody watches, and tries again what has
+// not followed its rule. It looks at every topic, so a look is a few loads: most have nothing to do.
 func (h *Hub) sweep(now time.Time) {
-	h.each(func(t *topic) {
-		s := h.shard(t.key)
-		s.mu.Lock()
+	for i := range h.shards {
+		h.sweepShard(&h.shards[i], now)
+	}
+}
+
+func (h *Hub) sweepShard(s *hubShard, now time.Time) {
+	var gone, behind []*topic
+	var stops []func()
+	s.mu.Lock()
+	for key, t := range s.topics {
 		t.mu.Lock()
-		gone := t.users == 0 && now.Sub(t.idle) > topicIdle && s.topics[t.key] == t
-		left := make(chan struct{})
-		if gone {
-			delete(s.topics, t.key)
-			s.leaving[t.key] = left
-			h.gw.metrics.topics.Dec()
-		}
-		stop := t.closeViewLocked(gone, now)
+		over := t.users == 0 && now.Sub(t.idle) > topicIdle && t.opened()
+		stop := t.closeViewLocked(over, now)
 		t.closeTapLocked(now)
 		t.mu.Unlock()
-		s.mu.Unlock()
 		if stop != nil {
-			stop()
+			stops = append(stops, stop)
 		}
-		if !gone {
-			h.followHistory(t)
-			return
+		switch {
+		case over:
+			delete(s.topics, key)
+			s.leaving[key] = make(chan struct{})
+			gone = append(gone, t)
+		case t.followed.Load() != (t.rule.Load().History > 0) && t.opened():
+			behind = append(behind, t)
 		}
+	}
+	s.mu.Unlock()
+	for _, stop := range stops {
+		stop()
+	}
+	for _, t := range behind {
+		h.followHistory(t)
+	}
+	for _, t := range gone {
+		h.gw.metrics.topics.Dec()
 		if t.pattern() {
 			h.removePattern(t)
 		}
 		t.feed.Detach()
 		s.mu.Lock()
+		left := s.leaving[t.key]
 		delete(s.leaving, t.key)
 		s.mu.Unlock()
 		close(left)
-	})
+	}
+}
+
+// opened tells whether a topic is ready and works.
+func (t *topic) opened() bool {
+	select {
+	case <-t.ready:
+		return t.err == nil
+	default:
+		return false
+	}
 }
 
 func (h *Hub) addPattern(t *topic) {

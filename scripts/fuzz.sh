@@ -9,7 +9,7 @@ found=0
 while IFS=: read -r file line; do
   target=$(sed -E 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/' <<<"$line")
   package=./$(dirname "$file")
-  if [ $# -gt 0 ] && [[ ! " $* " == *" ${package#./} "* ]]; then continue; fi
+  if [ $# -gt 0 ] && [[ ! " ${*#./} " == *" ${package#./} "* ]]; then continue; fi
   found=$((found + 1))
   echo "== $package $target"
   go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 2s "$package"
