@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"fanfare/broker/natsd"
 	"fanfare/history"
 	"fanfare/internal/natstest"
@@ -17,10 +15,7 @@ import (
 	"fanfare/protocol"
 )
 
-// A server that is stopped while an atomic batch is under way leaves the flusher of the batch's scratch file behind.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"))
-}
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // rig is a gateway's broker over some NATS.
 type rig struct {

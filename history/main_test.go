@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
 
 	"fanfare/internal/envelope"
 	"fanfare/internal/natstest"
@@ -15,10 +14,7 @@ import (
 	"fanfare/protocol"
 )
 
-func TestMain(m *testing.M) {
-	// The HTTP transport of a library is not ours; the servers stop with their tests.
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // bench is a store over a server, and what is needed to fill it.
 type stand struct {

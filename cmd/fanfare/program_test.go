@@ -18,14 +18,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"fanfare/internal/config"
+	"fanfare/internal/natstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // buffer is a bytes.Buffer for several goroutines.
 type buffer struct {

@@ -24,14 +24,14 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"fanfare/internal/natstest"
 	"fanfare/internal/policy"
 	"fanfare/internal/settings"
 	"fanfare/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 const (
 	adminToken = "admin-token"

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"fanfare/internal/natstest"
 )
 
 // childOptions tells this test binary to be a generator and nothing else: what it keeps for its sockets must not
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(childOptions); text != "" {
 		os.Exit(child(text))
 	}
-	goleak.VerifyTestMain(m)
+	natstest.VerifyMain(m)
 }
 
 func child(text string) int {

@@ -16,16 +16,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"fanfare/broker/natsd"
 	"fanfare/client"
 	"fanfare/internal/config"
+	"fanfare/internal/natstest"
 	"fanfare/internal/node"
 	"fanfare/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // startNode runs a node with the demo server until the test or stop ends it, and gives its address.
 func startNode(t *testing.T, listen, data string) (addr string, stop func()) {

@@ -9,10 +9,11 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
+
+	"fanfare/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // startBroker runs a NATS server with JetStream in this process, without a port.
 func startBroker(t testing.TB, dir string) *server.Server {

@@ -11,15 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"fanfare/broker/natsd"
 	"fanfare/internal/config"
 	"fanfare/internal/natstest"
 	"fanfare/internal/node"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // lines collects what is printed.
 type lines struct {
