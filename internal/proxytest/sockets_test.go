@@ -99,13 +99,17 @@ func checkBalance(t *testing.T, s *site) {
 	s.gateways[0].Again(t)
 	s.gateways[0].AwaitReady(t, 30*time.Second)
 	labtest.Await(t, 15*time.Second, "the gateway that came back is used", func() error {
-		hold(1)
-		if n := s.sockets(t); n[0] < 2 {
+		probe, _, err := s.open(t, "")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = probe.CloseNow() }() // kept, they would fill the limit of an address before the proxy has looked
+		if n := s.sockets(t); n[0] < 1 {
 			return fmt.Errorf("%v", n)
 		}
 		return nil
 	})
-	hold(6)
+	hold(8)
 	if n := s.sockets(t); n[0] < 6 {
 		t.Errorf("%v: the empty gateway was not filled first", n)
 	}
