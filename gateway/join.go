@@ -146,7 +146,7 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 		m.recordJoin()
 	}
 	m.start = t.position.Offset
-	position, stored := t.position, t.stored && !t.pattern()
+	position, stored := t.placeLocked(), t.stored && !t.pattern()
 	var list [][]byte
 	if wantsPresence {
 		list = t.roster.snapshot()
@@ -209,7 +209,13 @@ func (s *Session) sendPresenceFull(channel protocol.Channel, entries [][]byte) {
 func (t *topic) comparable(ask protocol.Join) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !ask.EpochGiven || ask.From.Epoch == t.position.Epoch
+	return !ask.EpochGiven || ask.From.Epoch == t.placeLocked().Epoch
+}
+
+// placeLocked is the topic's position as clients are told: an interruption of the history makes another epoch, as
+// offsets from before do not tell what was sent meanwhile. t.mu is held.
+func (t *topic) placeLocked() protocol.Position {
+	return protocol.Position{Epoch: t.position.Epoch + t.rule.Load().Mark(), Offset: t.position.Offset}
 }
 
 // missed gives what was stored after the position the client knows, when it can be proved that nothing of it
@@ -223,6 +229,9 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 		return nil, true
 	}
 	t.mu.Lock()
+	if ask.EpochGiven {
+		from.Epoch = t.position.Epoch // without the mark
+	}
 	pubs, ok := t.ring.after(from.Offset)
 	// Without an epoch only the publication itself proves that the offset is one of this sequence.
 	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset))
@@ -233,6 +242,9 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 			pubs = pubs[:len(pubs)-1]
 		}
 		return pubs, true
+	}
+	if !ask.EpochGiven && t.rule.Load().Mark() != "" {
+		return nil, false // nothing tells on which side of the interruption the offset lies
 	}
 	pubs, whole, err := t.hub.gw.history.Resume(ctx, t.key, from, upTo.Offset, resumeMax)
 	if err != nil {

@@ -83,7 +83,7 @@ func (t *topic) switchLocked(was, rule *policy.Rule) (stop func()) {
 		}
 	}
 	t.rule.Store(rule)
-	if was.History != rule.History {
+	if was.History != rule.History || was.Mark() != rule.Mark() {
 		t.stored = t.stored && rule.History > 0
 		t.sizeRing(rule)
 		t.ring.reset(t.position.Offset)

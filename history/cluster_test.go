@@ -104,9 +104,9 @@ func TestMoved(t *testing.T) {
 		t.Errorf("nothing: %v, %v", got, err)
 	}
 	forgotten := 0
-	if err := s.store.PurgeIf(t.Context(), s.topic("chat/*"), func(c protocol.Channel) bool {
+	if err := s.store.PurgeIf(t.Context(), s.topic("chat/*"), func(c protocol.Channel) (time.Time, bool) {
 		forgotten++
-		return c == topics[7].Channel || c == topics[8].Channel
+		return time.Time{}, c == topics[7].Channel || c == topics[8].Channel
 	}); err != nil || forgotten != n {
 		t.Errorf("purge by choice asked for %d of %d: %v", forgotten, n, err)
 	}

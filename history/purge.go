@@ -15,6 +15,7 @@ import (
 type purgeRequest struct {
 	Filter string `json:"filter"`
 	Keep   uint64 `json:"keep,omitempty"`
+	Below  uint64 `json:"seq,omitempty"` // sequences from here on stay
 }
 
 // Purge removes everything of a channel, or of all channels a pattern covers.
@@ -34,13 +35,17 @@ func (s *Store) Purge(ctx context.Context, t protocol.Topic) error {
 	return nil
 }
 
-// PurgeIf removes everything of a channel, or of those channels a pattern covers, for which forget is true.
-func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(protocol.Channel) bool) error {
-	if !t.Channel.IsPattern() {
-		if !forget(t.Channel) {
-			return nil
+// PurgeIf removes what was stored of a channel, or of those channels a pattern covers, before the moment that forget
+// tells; the zero one stands for everything, false for nothing.
+func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(protocol.Channel) (before time.Time, yes bool)) error {
+	purge := func(c protocol.Channel) error {
+		if before, yes := forget(c); yes {
+			return s.purgeBefore(ctx, protocol.Topic{Server: t.Server, Channel: c}, before)
 		}
-		return s.Purge(ctx, t)
+		return nil
+	}
+	if !t.Channel.IsPattern() {
+		return purge(t.Channel)
 	}
 	for shard := range subject.Shards {
 		var channels []protocol.Channel
@@ -50,7 +55,7 @@ func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(proto
 				return fmt.Errorf("purge: %w", err)
 			}
 			for name := range state.State.Subjects {
-				if _, c, err := subject.DecodeStored(name); err == nil && t.Channel.Covers(c) && forget(c) {
+				if _, c, err := subject.DecodeStored(name); err == nil && t.Channel.Covers(c) {
 					channels = append(channels, c)
 				}
 			}
@@ -59,12 +64,45 @@ func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(proto
 			}
 		}
 		for _, c := range channels {
-			if err := s.Purge(ctx, protocol.Topic{Server: t.Server, Channel: c}); err != nil {
+			if err := purge(c); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// purgeBefore removes what was stored of a channel before a moment; the zero one stands for everything.
+func (s *Store) purgeBefore(ctx context.Context, t protocol.Topic, before time.Time) error {
+	if before.IsZero() {
+		return s.Purge(ctx, t)
+	}
+	shard := subject.Shard(t.Server, t.Channel)
+	below, err := s.firstSince(ctx, shard, before)
+	if err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	return s.purge(ctx, shard, purgeRequest{Filter: subject.StoredIn(shard, t.Server, t.Channel), Below: below})
+}
+
+// firstSince is the sequence of the first message stored at a moment or later, or of the one that will be. A replica
+// that lags does not know it.
+func (s *Store) firstSince(ctx context.Context, shard int, at time.Time) (uint64, error) {
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		leader, err := s.info(ctx, shard)
+		if err != nil {
+			return 0, err
+		}
+		if leader.State.LastTime.Before(at) {
+			return leader.State.LastSeq + 1, nil
+		}
+		if seq, err := s.seqAt(ctx, shard, at); seq > 0 || err != nil {
+			return seq, err
+		}
+		if !pause(ctx, wait) {
+			return 0, unavailable(context.Cause(ctx))
+		}
+	}
 }
 
 // subjectsPage is how many subjects an answer of STREAM.INFO has at most.

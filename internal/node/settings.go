@@ -81,32 +81,19 @@ func (n *Node) clearHistories(ctx context.Context) error {
 	}
 }
 
-// purgeForgotten clears the history of channels whose rule keeps none any more, or is gone (design.md 3). Every
-// gateway does it; doing it twice does no harm.
+// purgeForgotten clears the history of channels that began or ceased to be kept (xano-realtime.md 12.16). Every
+// gateway does it; doing it twice, or late, does no harm: what was stored since is left alone.
 func (n *Node) purgeForgotten(ctx context.Context, old, now *policy.Book) {
 	for _, was := range old.Servers() {
 		is := now.ByID(was.ID)
-		for i := range was.Channels {
-			rule := &was.Channels[i]
-			if rule.History == 0 {
-				continue
-			}
-			if is != nil {
-				if kept := is.RuleByID(rule.ID); kept != nil && kept.History > 0 && kept.Target() == rule.Target() {
-					continue
-				}
-			}
+		for _, target := range is.Changes(was) {
 			purge, cancel := context.WithTimeout(ctx, purgeTimeout)
-			err := n.history.PurgeIf(purge, protocol.Topic{Server: was.ID, Channel: rule.Target()}, func(c protocol.Channel) bool {
-				if is == nil {
-					return true
-				}
-				left := is.Rule(c)
-				return left == nil || left.History == 0
+			err := n.history.PurgeIf(purge, protocol.Topic{Server: was.ID, Channel: target}, func(c protocol.Channel) (time.Time, bool) {
+				return is.Forgotten(was, c)
 			})
 			cancel()
 			if err != nil {
-				n.log.Error("history of a rule that keeps none any more cannot be cleared", "err", err)
+				n.log.Error("history that is not kept any more cannot be cleared", "channel", target, "err", err)
 			}
 		}
 	}

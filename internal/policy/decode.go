@@ -1,12 +1,14 @@
 package policy
 
 import (
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"fanfare/protocol"
 
@@ -44,6 +46,34 @@ func DecodeServer(data []byte, base Server) (Server, error) {
 	if err := Unmarshal(data, &doc); err != nil {
 		return Server{}, err
 	}
+	return doc.server(base)
+}
+
+// DecodeStored reads what Server.EncodeStored wrote.
+func DecodeStored(data []byte, id protocol.ServerID) (Server, error) {
+	var doc struct {
+		serverDoc
+		Eras    map[protocol.Channel]Era `json:"eras"`
+		Changed time.Time                `json:"changed"`
+	}
+	if err := Unmarshal(data, &doc); err != nil {
+		return Server{}, err
+	}
+	s, err := doc.server(Server{ID: id})
+	s.Eras, s.Changed = doc.Eras, doc.Changed
+	return s, err
+}
+
+// EncodeStored gives the settings as they are kept: their JSON, and the eras.
+func (s *Server) EncodeStored() ([]byte, error) {
+	return stdjson.Marshal(struct { //nolint:wrapcheck // the caller says what it is
+		*Server
+		Eras    map[protocol.Channel]Era `json:"eras,omitempty"`
+		Changed time.Time                `json:"changed,omitzero"`
+	}{s, s.Eras, s.Changed})
+}
+
+func (doc *serverDoc) server(base Server) (Server, error) {
 	s := base.Clone()
 	if doc.ID != nil {
 		s.ID = protocol.ServerID(*doc.ID)

@@ -37,6 +37,8 @@ type Rule struct {
 
 	// strict is Server.Strict, copied by Compile so that a decision needs the rule only.
 	strict bool
+	// era is that of Server.Eras, copied likewise.
+	era Era
 }
 
 var historySizes = [...]int{0, 25, 50, 100, 250, 1000} //nolint:gochecknoglobals // constant table

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"maps"
 	"strings"
+	"time"
 
 	"fanfare/protocol"
 )
@@ -23,9 +25,34 @@ type Server struct {
 
 	// Revision is where these settings stand in their store; 0 = not stored. It is not part of the settings.
 	Revision uint64 `json:"-"`
+	// Eras are the breaks in what is kept, by Rule.Target; Succeed makes them. They are stored beside the settings.
+	Eras map[protocol.Channel]Era `json:"-"`
+	// Changed is when they were last changed, if that is known.
+	Changed time.Time `json:"-"`
 
-	exact  map[string]*Rule // enabled rules by name
-	nested map[string]*Rule // enabled nested rules by base
+	enabled index
+	all     index // rules that are switched off too
+}
+
+// index finds the rule of a channel.
+type index struct {
+	exact  map[string]*Rule // by name
+	nested map[string]*Rule // by base
+}
+
+func newIndex(rules []Rule, disabled bool) index {
+	x := index{exact: make(map[string]*Rule), nested: make(map[string]*Rule)}
+	for i := range rules {
+		r := &rules[i]
+		switch {
+		case !r.Enabled && !disabled:
+		case r.Wildcard:
+			x.nested[r.Pattern] = r
+		default:
+			x.exact[r.Pattern] = r
+		}
+	}
+	return x
 }
 
 // Compile checks the settings, brings them to their stored form (chat/* becomes base chat and wildcard) and makes
@@ -38,19 +65,11 @@ func Compile(in Server, limits Limits) (*Server, error) {
 	if err := s.Validate(limits); err != nil {
 		return nil, err
 	}
-	s.exact = make(map[string]*Rule)
-	s.nested = make(map[string]*Rule)
 	for i := range s.Channels {
 		r := &s.Channels[i]
-		r.strict = s.Strict
-		switch {
-		case !r.Enabled:
-		case r.Wildcard:
-			s.nested[r.Pattern] = r
-		default:
-			s.exact[r.Pattern] = r
-		}
+		r.strict, r.era = s.Strict, s.Eras[r.Target()]
 	}
+	s.enabled, s.all = newIndex(s.Channels, false), newIndex(s.Channels, true)
 	return &s, nil
 }
 
@@ -77,14 +96,18 @@ func (s *Server) Rule(ch protocol.Channel) *Rule {
 	if s == nil || !s.Enabled {
 		return nil
 	}
-	name := string(ch)
+	return s.enabled.rule(ch)
+}
+
+func (x *index) rule(ch protocol.Channel) *Rule {
 	if ch.IsPattern() {
-		return s.nested[ch.Base()]
+		return x.nested[ch.Base()]
 	}
-	if r := s.exact[name]; r != nil {
+	name := string(ch)
+	if r := x.exact[name]; r != nil {
 		return r
 	}
-	if len(s.nested) == 0 {
+	if len(x.nested) == 0 {
 		return nil
 	}
 	// Something must follow the slash, so the last byte is never the separator.
@@ -93,7 +116,7 @@ func (s *Server) Rule(ch protocol.Channel) *Rule {
 		if end <= 0 {
 			return nil
 		}
-		if r := s.nested[name[:end]]; r != nil {
+		if r := x.nested[name[:end]]; r != nil {
 			return r
 		}
 	}
@@ -113,7 +136,8 @@ func (s *Server) RuleByID(id int64) *Rule {
 // Clone gives a copy that shares nothing with the server and is not compiled.
 func (s *Server) Clone() Server {
 	c := *s
-	c.exact, c.nested = nil, nil
+	c.enabled, c.all = index{}, index{}
+	c.Eras = maps.Clone(s.Eras)
 	c.Channels = make([]Rule, len(s.Channels))
 	for i := range s.Channels {
 		c.Channels[i] = s.Channels[i].Clone()

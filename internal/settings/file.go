@@ -3,6 +3,7 @@ package settings
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -121,6 +122,7 @@ func (f *fileSource) take(content []byte) error {
 		if before := old.ByID(server.ID); before != nil && same(before, server) {
 			server = before
 		} else {
+			server.Succeed(before, time.Now())
 			changed = true
 		}
 		entries[server.ID] = &entry{revision: server.Revision, server: server}
@@ -135,8 +137,9 @@ func (f *fileSource) take(content []byte) error {
 	return nil
 }
 
+// same compares what a file says.
 func same(a, b *policy.Server) bool {
-	x, errX := encode(a)
-	y, errY := encode(b)
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

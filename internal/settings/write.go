@@ -2,7 +2,6 @@ package settings
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -26,7 +25,7 @@ const tries = 20
 
 // encode gives a server's stored form.
 func encode(s *policy.Server) ([]byte, error) {
-	value, err := json.Marshal(s)
+	value, err := s.EncodeStored()
 	if err != nil {
 		return nil, fmt.Errorf("encode settings: %w", err)
 	}
@@ -40,7 +39,7 @@ func encode(s *policy.Server) ([]byte, error) {
 
 // decode reads a server's stored form.
 func decode(id protocol.ServerID, value []byte, limits policy.Limits) (*policy.Server, error) {
-	s, err := policy.DecodeServer(value, policy.Server{ID: id})
+	s, err := policy.DecodeStored(value, id)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +164,7 @@ func (s *Store) store(ctx context.Context, in policy.Server, expected uint64) (*
 	if o := book.ByHash(compiled.Hash); o != nil && o.ID != compiled.ID {
 		return nil, &policy.FieldError{Field: "hash", Problem: fmt.Sprintf("is the hash of server %d already", o.ID)}
 	}
+	compiled.Succeed(book.ByID(in.ID), time.Now())
 	value, err := encode(compiled)
 	if err != nil {
 		return nil, err

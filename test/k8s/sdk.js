@@ -39,15 +39,15 @@ async function main() {
     }
     await pause(200);
   }
-  // All are back, and everybody gets a last message of everybody.
-  for (const begun = Date.now(); !users.every(connected); await pause(100)) {
-    if (Date.now() - begun > 60000) { problems.push('not all came back within a minute'); break; }
-  }
-  await pause(1500);
-  for (let i = 0; i < users.length; i++) users[i].room.message({ last: i });
+  // All are back, and everybody gets a last message of everybody. A gateway that still drains may send somebody away at
+  // that very moment, and the SDK does not make up for what was sent meanwhile: so they say it again.
   const has = ({ room }, i) => room.frames.filter({ action: 'message' }).some((f) => f.payload.last === i);
-  for (const begun = Date.now(); !users.every((u) => users.every((_, i) => has(u, i))); await pause(100)) {
-    if (Date.now() - begun > 15000) { problems.push('not everybody got the last messages'); break; }
+  for (const begun = Date.now(); !users.every((u) => users.every((_, i) => has(u, i))); await pause(1000)) {
+    if (Date.now() - begun > 60000) { problems.push(users.every(connected) ? 'not everybody got the last messages' : 'not all came back within a minute'); break; }
+    if (!users.every(connected)) continue;
+    for (let i = 0; i < users.length; i++) {
+      try { users[i].room.message({ last: i }); } catch { /* sent away just now */ }
+    }
   }
   const codes = {};
   let disconnected = 0;

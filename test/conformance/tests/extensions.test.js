@@ -312,6 +312,56 @@ describe('resume', () => {
     assert.deepEqual(answer.payload, { resumed: false });
   });
 
+  for (const [name, before, meanwhile] of [
+    ['history is switched off', [open('gap', { history: 100 })], [open('gap', { history: 0 })]],
+    ['another rule that keeps nothing covers the channel', [open('gap/*', { history: 100 })], [open('gap/*', { history: 100 }), open('gap/a', { history: 0 })]],
+    ['the rule is deleted', [open('gap', { history: 100 })], []],
+  ]) {
+    test(`false, and nothing from before, when meanwhile ${name}`, async () => {
+      const rt = await s.server.realtime(before);
+      const channel = before[0].pattern.endsWith('*') || before[0].wildcard ? 'gap/a' : 'gap';
+      const writer = await rt.raw();
+      const { answer } = await writer.joined(channel);
+      const { epoch } = answer.options;
+      const early = await writer.published(channel, 'secret');
+      const { offset } = await writer.published(channel, 'seen');
+      await rt.put({ channels: meanwhile });
+      if (meanwhile.length > 0) {
+        await until('history to be off', async () => (await writer.published(channel, 'missed')).offset === undefined, { timeout: 3000, every: 50 });
+      }
+      await rt.put({ channels: before });
+      const again = await rt.raw();
+      await again.joined(channel);
+      await until('history to be on again', async () => (await again.published(channel, 'new')).offset !== undefined, { timeout: 3000, every: 50 });
+      for (const resume of [{ offset, epoch }, { offset }, { offset: early.offset, epoch }]) {
+        const client = await rt.raw();
+        const result = await client.joined(channel, { resume });
+        assert.deepEqual(result.answer.payload, { resumed: false }, JSON.stringify(resume));
+        const { payload } = await client.wait({ action: 'history', options: { channel } });
+        assert.ok(payload.history.length > 0 && payload.history.every((f) => f.payload === 'new'), JSON.stringify(payload.history));
+      }
+      const now = await again.joined(channel);
+      const last = await again.published(channel, 'last');
+      const client = await rt.raw();
+      const good = await client.joined(channel, { resume: { offset: last.offset, epoch: now.answer.options.epoch } });
+      assert.deepEqual(good.answer.payload, { resumed: true }, 'offsets of the new era are good');
+    });
+  }
+
+  test('a rule that is switched off and on again, which nobody could send through meanwhile, breaks nothing', async () => {
+    const rt = await s.server.realtime([open('pause', { history: 100 })]);
+    const writer = await rt.raw();
+    const { answer } = await writer.joined('pause');
+    const { offset } = await writer.published('pause', 'seen');
+    await rt.put({ channels: [open('pause', { history: 100, enabled: false })] });
+    await writer.wait({ action: 'error' });
+    await rt.put({ channels: [open('pause', { history: 100 })] });
+    const again = await rt.raw();
+    const result = await again.joined('pause', { resume: { offset, epoch: answer.options.epoch } });
+    assert.deepEqual(result.answer.payload, { resumed: true });
+    assert.deepEqual((await again.history('pause')).history.map((f) => f.payload), ['seen']);
+  });
+
   test('false for an offset from the future and on a channel without history', async () => {
     const name = room();
     const client = await s.rt.raw();
