@@ -414,6 +414,7 @@ func TestBackendErrors(t *testing.T) {
 		code   string
 	}{
 		{protocol.ErrUnavailable, 503, "unavailable"},
+		{fmt.Errorf("%w: nats: timeout", ErrUnavailable), 503, "unavailable"},
 		{protocol.ErrOverloaded, 503, "overloaded"},
 		{fmt.Errorf("publish: %w", protocol.ErrUnknownOutcome), 504, "unknown_outcome"},
 		{context.DeadlineExceeded, 504, "unknown_outcome"},
