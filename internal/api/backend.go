@@ -128,8 +128,8 @@ type PresencePage struct {
 	Next string
 }
 
-// HistoryQuery asks for stored publications. Of Before, After and Since at most one is set; with none the newest are
-// meant. See design.md 3, "History paging".
+// HistoryQuery asks for stored publications. Before comes alone; After and Since must both hold; with none of them the
+// newest are meant. See design.md 3, "History paging".
 type HistoryQuery struct {
 	Server  *policy.Server
 	Rule    *policy.Rule
