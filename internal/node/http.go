@@ -74,9 +74,9 @@ func (n *Node) mountHTTP() error {
 			console.ServeHTTP(w, r)
 		case path+"/" == consolePath:
 			toConsole.ServeHTTP(w, r)
-		case n.opts.Dev && strings.HasPrefix(path, demoPath):
+		case n.hasDemo() && strings.HasPrefix(path, demoPath):
 			demo.ServeHTTP(w, r)
-		case n.opts.Dev && (path == "/" || path+"/" == demoPath):
+		case n.hasDemo() && path+"/" == demoPath, n.opts.Dev && path == "/":
 			toDemo.ServeHTTP(w, r)
 		default:
 			n.api.ServeHTTP(w, r)
@@ -88,3 +88,5 @@ func (n *Node) mountHTTP() error {
 
 // demoPath is where the support chat lives; `fanfare dev` shows it first.
 const demoPath = "/demo/"
+
+func (n *Node) hasDemo() bool { return n.opts.Dev || n.cfg.Demo }
