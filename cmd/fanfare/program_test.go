@@ -89,6 +89,8 @@ func TestCommandLine(t *testing.T) {
 		{name: "help-dev", args: "dev --help", code: exitOK},
 		{name: "help-check", args: "check --help", code: exitOK},
 		{name: "unknown-command", args: "srve", code: exitUsage},
+		{name: "help-token", args: "token", code: exitOK},
+		{name: "unknown-token-command", args: "token mnt", code: exitUsage},
 		{name: "unknown-flag", args: "serve --listn :1", code: exitUsage},
 		{name: "flag-without-value", args: "serve --listen", code: exitUsage},
 		{name: "too-many-arguments", args: "serve now", code: exitUsage},
