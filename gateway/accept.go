@@ -114,9 +114,9 @@ func (s *Session) finish() {
 		return // a panic while a frame was processed ends the process: hiding it would lose messages
 	}
 	if broken := recover(); broken != nil {
-		_ = s.conn.write(closeFrame(1002, "protocol error"))
+		_ = s.conn.write(closeFrame(closeProtocol, "protocol error"))
 		_ = s.conn.Close()
-		s.closed(fmt.Errorf("malformed frame: %v", broken))
+		s.closed(fmt.Errorf("%w: %v", errMalformed, broken))
 	}
 	if s.reason == reasonTooLarge || s.reason == reasonProtocol {
 		s.conn.discard()

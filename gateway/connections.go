@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lxzan/gws"
@@ -192,10 +193,26 @@ func (s *Session) noteLeft(was Membership, why string) {
 	s.left = append(s.left, was)
 }
 
-// closeCodeOf is what the peer closed the socket with.
+// gwsCode is an error that gws closes a socket for, by its close code; gws does not export the type.
+type gwsCode interface {
+	error
+	Uint16() uint16
+}
+
+var errMalformed = errors.New("malformed frame")
+
+const closeProtocol = 1002 // of the WebSocket protocol itself
+
+// closeCodeOf is what the peer closed the socket with, or was told for what it sent.
 func closeCodeOf(err error) protocol.CloseCode {
 	if e, ok := errors.AsType[*gws.CloseError](err); ok {
 		return protocol.CloseCode(e.Code)
+	}
+	if e, ok := errors.AsType[gwsCode](err); ok {
+		return protocol.CloseCode(e.Uint16())
+	}
+	if errors.Is(err, errMalformed) || err != nil && strings.HasPrefix(err.Error(), "gws: unexpected opcode") {
+		return closeProtocol
 	}
 	return 0
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fanfare/protocol"
 )
@@ -55,6 +56,15 @@ func TestWebSocketFrames(t *testing.T) {
 					t.Errorf("closed with %d, want %d", code, c.close)
 				}
 				eventually(t, "end", func() bool { return len(s.Sessions(nil)) == 0 })
+				reason := map[int]string{1002: "protocol_error", 1009: "too_large"}[c.close]
+				if reason == "" {
+					reason = "client"
+				}
+				past, _ := s.Connections(ConnectionsQuery{Server: 1, Limit: 1})
+				if len(past) != 1 || past[0].Reason != reason || int(past[0].Code) != c.close {
+					t.Errorf("noted as %+v", past)
+				}
+				eventually(t, "it is counted", func() bool { return testutil.ToFloat64(s.metrics.closes.WithLabelValues(reason)) == 1 })
 				return
 			}
 			if _, payload := r.frame(t); !strings.HasPrefix(payload, c.answer) {

@@ -205,6 +205,9 @@ func (g *Gateway) Ready() bool { return g.ready.Load() && !g.draining.Load() }
 // StartDrain refuses new sockets from now on.
 func (g *Gateway) StartDrain() { g.draining.Store(true) }
 
+// Draining tells whether StartDrain was called.
+func (g *Gateway) Draining() bool { return g.draining.Load() }
+
 // Publishing is how many publications of clients are not answered yet.
 func (g *Gateway) Publishing() int64 { return g.publishing.Load() }
 

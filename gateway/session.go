@@ -166,11 +166,10 @@ func (s *Session) reasonOf(err error) closeReason {
 	if err == nil || errors.Is(err, io.EOF) {
 		return reasonLost
 	}
-	// gws does not export its own errors.
-	switch text := err.Error(); {
-	case text == "message too large":
+	switch code := closeCodeOf(err); {
+	case code == protocol.CloseTooLarge:
 		return reasonTooLarge
-	case text == "protocol error", strings.HasPrefix(text, "gws: "), strings.HasPrefix(text, "malformed frame: "):
+	case code != 0, strings.HasPrefix(err.Error(), "gws: "):
 		return reasonProtocol
 	}
 	return reasonLost

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanfare/internal/seldom"
 	"fanfare/internal/subject"
 )
 
@@ -64,6 +65,7 @@ func (s *Store) Ensure(ctx context.Context) error {
 
 // persist repeats f until it succeeds or ctx ends.
 func (s *Store) persist(ctx context.Context, what string, f func(context.Context) error) error {
+	var vain seldom.Line
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		once, cancel := context.WithTimeout(ctx, defaultWait)
 		err := f(once)
@@ -71,7 +73,7 @@ func (s *Store) persist(ctx context.Context, what string, f func(context.Context
 		if err == nil {
 			return nil
 		}
-		s.log.Debug("ensure", "what", what, "err", err)
+		s.log.Log(ctx, vain.Level(), "history is not ready, trying again", "what", what, "replicas", s.o.Replicas, "err", err)
 		if !pause(ctx, wait) {
 			return fmt.Errorf("%s: %w", what, err)
 		}

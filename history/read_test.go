@@ -61,6 +61,8 @@ func TestPages(t *testing.T) {
 		{"between", Range{After: offsets[10], Before: offsets[14]}, 11, 13, false},
 		{"since", Range{Limit: 3, Since: half}, 201, 203, true},
 		{"since, to the end", Range{Limit: 300, Since: half}, 201, 400, false},
+		{"since, and after an offset before that", Range{Limit: 3, Since: half, After: offsets[100]}, 201, 203, true},
+		{"since, and after an offset behind that", Range{Limit: 3, Since: half, After: offsets[300]}, 301, 303, true},
 		{"since the future", Range{Since: time.Now().Add(time.Hour)}, 1, 0, false},
 		{"up to", Range{Limit: 3, UpTo: offsets[50]}, 48, 50, true},
 		{"window", Range{Limit: 100, Window: 25}, 376, 400, false},

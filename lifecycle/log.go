@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanfare/internal/seldom"
 	"fanfare/protocol"
 )
 
@@ -125,6 +126,7 @@ func (l *Log) config() jetstream.StreamConfig {
 // Ensure creates the stream and the bucket or brings them up to date. Several gateways may do so at once; it tries
 // again until ctx ends.
 func (l *Log) Ensure(ctx context.Context) error {
+	var vain seldom.Line
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		once, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := l.ensure(once)
@@ -132,7 +134,7 @@ func (l *Log) Ensure(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		l.log.Debug("lifecycle stream is not ready", "err", err)
+		l.log.Log(ctx, vain.Level(), "lifecycle is not ready, trying again", "replicas", l.o.Replicas, "err", err)
 		if !wait(ctx, pause) {
 			return err
 		}

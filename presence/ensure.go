@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"fanfare/internal/seldom"
 )
 
 // leaseMarker is how long the broker keeps its note that a lease ran out.
@@ -62,6 +64,7 @@ func (d *Directory) Ensure(ctx context.Context) error {
 	}
 	for _, c := range d.configs() {
 		pause := 50 * time.Millisecond
+		var vain seldom.Line
 		for first := true; ; first = false {
 			attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 			err = ensure(attempt, js, c)
@@ -76,7 +79,7 @@ func (d *Directory) Ensure(ctx context.Context) error {
 			if permanent(err) || ctx.Err() != nil {
 				return fmt.Errorf("ensure %s: %w", c.Name, err)
 			}
-			d.o.Logger.Debug("presence bucket not ready", "stream", c.Name, "err", err)
+			d.o.Logger.Log(ctx, vain.Level(), "presence is not ready, trying again", "stream", c.Name, "replicas", c.Replicas, "err", err)
 			if wait(ctx, pause) != nil {
 				return fmt.Errorf("ensure %s: %w", c.Name, err)
 			}

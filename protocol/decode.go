@@ -177,6 +177,8 @@ func (raw *rawFrame) request() (r Request, failed *Error) {
 	}
 	if r.Ref, ok = optionalString(o.ref); !ok {
 		complain(CodeInvalidMessage, "options.ref must be a string.")
+	} else if string(o.ref) == `""` { // could not be told from none in an answer
+		complain(CodeInvalidMessage, "options.ref must not be empty.")
 	} else if len(r.Ref) > MaxRef {
 		r.Ref = ""
 		complain(CodeInvalidMessage, fmt.Sprintf("options.ref is longer than %d bytes.", MaxRef))

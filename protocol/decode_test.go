@@ -59,6 +59,7 @@ func TestDecodeBadInput(t *testing.T) {
 		{name: "socketId list", in: `{"action":"message","options":{"channel":"c","socketId":["a"]}}`, code: msg, text: "options.socketId", channel: "c"},
 		{name: "socketId false", in: `{"action":"message","options":{"channel":"c","socketId":false}}`, code: msg, text: "options.socketId", channel: "c"},
 		{name: "ref number", in: `{"action":"message","options":{"channel":"c","ref":5}}`, code: msg, text: "options.ref must", channel: "c"},
+		{name: "ref empty", in: `{"action":"message","options":{"channel":"c","ref":""}}`, code: msg, text: "options.ref must not be empty", channel: "c"},
 		{name: "ref long", in: `{"action":"message","options":{"channel":"c","ref":"` + strings.Repeat("x", 65) + `"}}`, code: msg, text: "options.ref is longer", channel: "c"},
 		{name: "ref long in escapes", in: `{"action":"message","options":{"channel":"c","ref":"` + strings.Repeat(`é`, 33) + `"}}`, code: msg, text: "options.ref is longer", channel: "c"},
 		{name: "two wrongs", in: `{"action":5,"options":{"channel":"c","ref":"r","socketId":1}}`, code: msg, text: "action must be", channel: "c", ref: "r"},

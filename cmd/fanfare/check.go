@@ -75,12 +75,16 @@ func (p *program) checkSettings(file string, limits config.Limits) config.Proble
 		return config.Problems{{Place: file, Text: reason(err)}}
 	}
 	servers, err := settings.Parse(content, policy.Limits{ChannelBytes: limits.ChannelBytes, ChannelSegments: limits.ChannelSegments})
-	if field, ok := errors.AsType[*policy.FieldError](err); ok {
-		place := file
-		if field.Line > 0 {
-			place = fmt.Sprintf("%s:%d", file, field.Line)
+	if wrong, ok := errors.AsType[settings.Problems](err); ok {
+		var problems config.Problems
+		for _, field := range wrong {
+			place := file
+			if field.Line > 0 {
+				place = fmt.Sprintf("%s:%d", file, field.Line)
+			}
+			problems = append(problems, config.Problem{Place: place, Key: field.Field, Text: field.Problem})
 		}
-		return config.Problems{{Place: place, Key: field.Field, Text: field.Problem}}
+		return problems
 	}
 	if err != nil {
 		return config.Problems{{Place: file, Text: err.Error()}}

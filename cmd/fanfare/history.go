@@ -35,7 +35,7 @@ func (p *program) historyCommand() *cobra.Command {
 		Use:   "history CHANNEL",
 		Short: "Print stored messages of a channel, oldest first",
 		Long: `Prints what is stored of a channel, or below a pattern such as chat/*: the offset, the sender as table/row, the
-message. With --before the nearest older ones, with --after or --since the oldest newer ones, else the latest. When
+message. With --before the nearest older ones, with --after and --since the oldest newer ones, else the latest. When
 there are more in that direction, the last line on standard error says so.`,
 		Example: `  fanfare history room1 --limit 20
   fanfare history room1 --before 1234
@@ -51,7 +51,8 @@ there are more in that direction, the last line on standard error says so.`,
 	flags.String("before", "", "only those before this offset")
 	flags.String("after", "", "only those after this offset")
 	flags.String("since", "", "only those since this time (RFC 3339 or Unix milliseconds)")
-	cmd.MarkFlagsMutuallyExclusive("before", "after", "since")
+	cmd.MarkFlagsMutuallyExclusive("before", "after")
+	cmd.MarkFlagsMutuallyExclusive("before", "since")
 	return cmd
 }
 

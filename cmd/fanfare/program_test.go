@@ -89,6 +89,8 @@ func TestCommandLine(t *testing.T) {
 		{name: "help-dev", args: "dev --help", code: exitOK},
 		{name: "help-check", args: "check --help", code: exitOK},
 		{name: "unknown-command", args: "srve", code: exitUsage},
+		{name: "help-token", args: "token", code: exitOK},
+		{name: "unknown-token-command", args: "token mnt", code: exitUsage},
 		{name: "unknown-flag", args: "serve --listn :1", code: exitUsage},
 		{name: "flag-without-value", args: "serve --listen", code: exitUsage},
 		{name: "too-many-arguments", args: "serve now", code: exitUsage},
@@ -131,6 +133,9 @@ func TestCheck(t *testing.T) {
 		"both-bad.yaml":     "settings_file: settings-bad.yaml\n",
 		"short-names.yaml":  "settings_file: settings.yaml\nlimits: {channel_bytes: 3}\n",
 		"broken.yaml":       "servers: [\n",
+		"broken-first.yaml": "listen: a: b\n",
+		"many.yaml": "servers:\n- id: 1\n  hash: demo\n  colour: red\n  channels:\n  - pattern: room1\n    history: 7\n" +
+			"  - pattern: a\n  - pattern: b\n    anonymus: true\n- hash: b\n",
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -155,6 +160,13 @@ func TestCheck(t *testing.T) {
 		{args: "settings.json", out: "settings.json: settings are valid: servers 0, channel rules 0\n"},
 		{args: "both.yaml", out: "settings.yaml: settings are valid: servers 1, channel rules 2\nboth.yaml: configuration is valid\n"},
 		{args: "nowhere.yaml", code: 2, err: "nowhere.yaml: no such file or directory\n"},
+		{args: "broken-first.yaml", code: 2, err: "broken-first.yaml:1: mapping values are not allowed in this context\n"},
+		{
+			args: "many.yaml", code: 2, err: "many.yaml:4: servers[0].colour: is not a known field\n" +
+				"many.yaml:7: servers[0].channels[0].history: must be one of 0, 25, 50, 100, 250, 1000\n" +
+				"many.yaml:10: servers[0].channels[2].anonymus: is not a known field\n" +
+				"many.yaml:11: servers[1].id: is required\n",
+		},
 		{args: "broken.yaml", code: 2, err: "broken.yaml:1: did not find expected node content\n"},
 	}
 	for _, test := range tests {

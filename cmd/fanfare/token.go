@@ -22,7 +22,10 @@ func (p *program) tokenCommand() *cobra.Command {
 		Short: "Make and look at the tokens that clients sign in with",
 		Example: `  fanfare token mint --dbo-id 17 --row-id 3 --extras '{"name":"Jo"}' --ttl 1h
   pbpaste | fanfare token inspect`,
-		Args: cobra.NoArgs,
+		Args:                  cobra.NoArgs,
+		DisableFlagsInUseLine: true,
+		// Without one, cobra would not look at the arguments.
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(p.mintCommand(), p.inspectCommand())
 	return cmd

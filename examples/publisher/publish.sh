@@ -1,7 +1,7 @@
 #!/bin/sh
 # Publishes with curl. A back end needs no more than this, in any language.
 #
-#   FANFARE_URL=http://127.0.0.1:8000 FANFARE_API_KEY=… HASH=demo examples/publisher/publish.sh
+#   FANFARE_URL=http://127.0.0.1:8000 API_KEY=… HASH=demo examples/publisher/publish.sh
 #
 # Channels whose names share a {tag} live together in the store, so that an atomic batch can span them.
 set -eu
@@ -12,7 +12,7 @@ call() {
   method=$1 path=$2
   shift 2
   curl --silent --show-error --fail-with-body --max-time 20 --request "$method" --config - "$url$path" "$@" <<KEY
-header = "Authorization: Bearer ${FANFARE_API_KEY:?is not set}"
+header = "Authorization: Bearer ${API_KEY:?is not set}"
 header = "Content-Type: application/json"
 KEY
   echo

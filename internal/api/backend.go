@@ -43,7 +43,7 @@ type Backend interface {
 	// With atomic all are stored or none: then the error says why nothing was stored (*BatchError names the event,
 	// ErrAtomicLimit or ErrAtomicUnsupported the reason), and when it is nil no result has an error.
 	PublishBatch(ctx context.Context, events []Event, atomic bool) ([]Result, error)
-	// Channels lists channels with members anywhere, by name, after a name.
+	// Channels lists channels with members anywhere, by name, after a name. This and what follows: ErrUnavailable.
 	Channels(ctx context.Context, q ChannelsQuery) (ChannelsPage, error)
 	// Presence lists the members of a channel, or of a pattern.
 	Presence(ctx context.Context, q PresenceQuery) (PresencePage, error)
@@ -128,8 +128,8 @@ type PresencePage struct {
 	Next string
 }
 
-// HistoryQuery asks for stored publications. Of Before, After and Since at most one is set; with none the newest are
-// meant. See design.md 3, "History paging".
+// HistoryQuery asks for stored publications. Before comes alone; After and Since must both hold; with none of them the
+// newest are meant. See design.md 3, "History paging".
 type HistoryQuery struct {
 	Server  *policy.Server
 	Rule    *policy.Rule

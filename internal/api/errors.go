@@ -29,6 +29,8 @@ var (
 	ErrIDUsed = errors.New("the id was stored before")
 	// ErrPatternPaging: before and after mean nothing across the channels of a pattern. 422.
 	ErrPatternPaging = errors.New("before and after cannot be used with a pattern")
+	// ErrUnavailable: the broker, or another gateway, does not answer what was asked. 503.
+	ErrUnavailable = errors.New("the broker does not answer")
 	// ErrCursor: the cursor is none of ours. 400.
 	ErrCursor = errors.New("unknown cursor")
 	// ErrCursorExpired: what is behind the cursor is no longer kept. 410.
@@ -194,6 +196,8 @@ func classify(err error) *statusError {
 		return answer(http.StatusBadRequest, codeInvalidParameter, "The cursor is not one of ours.")
 	case errors.Is(err, ErrCursorExpired):
 		return answer(http.StatusGone, codeCursorExpired, "Events behind this cursor are no longer kept. Start again without one.")
+	case errors.Is(err, ErrUnavailable):
+		return answer(http.StatusServiceUnavailable, protocol.CodeUnavailable, "The message broker, or a gateway behind it, does not answer. Try again.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return answer(http.StatusServiceUnavailable, protocol.CodeUnavailable, "The answer took too long. Try again.")
 	}

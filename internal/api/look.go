@@ -88,13 +88,7 @@ func (a *API) getHistory(req *request) error {
 		Since:  q.moment("since"),
 	}
 	times := q.boolean("times")
-	asked := 0
-	for _, name := range []string{"before", "after", "since"} {
-		if q.values.Has(name) {
-			asked++
-		}
-	}
-	if asked > 1 {
+	if q.values.Has("before") && (q.values.Has("after") || q.values.Has("since")) {
 		q.fail("before", "cannot be used together with after or since")
 	}
 	err := q.end()

@@ -151,6 +151,7 @@ func TestBadRequests(t *testing.T) {
 		{http.MethodGet, "/channels/chat%2Fa/history?since=yesterday", "", 400, "invalid_parameter", "since"},
 		{http.MethodGet, "/channels/chat%2Fa/history?since=99999999999999999", "", 400, "invalid_parameter", "since"},
 		{http.MethodGet, "/channels/chat%2Fa/history?before=1&after=2", "", 400, "invalid_parameter", "before"},
+		{http.MethodGet, "/channels/chat%2Fa/history?before=1&since=2", "", 400, "invalid_parameter", "before"},
 		{http.MethodGet, "/channels/chat%2F*/history?before=1", "", 422, "pattern_paging", ""},
 
 		{http.MethodPost, "/disconnect", `{}`, 400, "invalid_body", "must name"},
@@ -310,6 +311,7 @@ func TestHistory(t *testing.T) {
 	b.v1(http.MethodGet, "/channels/chat%2F*/history?since=2026-01-02T03:04:05Z", "").want(t, http.StatusOK, "", `"data":0`)
 	b.v1(http.MethodGet, "/channels/chat%2F*/history?since=2026-01-02T03:04:05+02:00", "").want(t, http.StatusOK, "")
 	b.v1(http.MethodGet, "/channels/chat%2F*/history?since=1700000000000", "").want(t, http.StatusOK, "")
+	b.v1(http.MethodGet, "/channels/chat%2Fa/history?after=1&since=1700000000000", "").want(t, http.StatusOK, "")
 	// A channel that keeps none answers an empty page, as it does on the socket.
 	b.v1(http.MethodGet, "/channels/room1/history", "").want(t, http.StatusOK, "", `{"items":[],"more":false}`)
 }
@@ -414,6 +416,7 @@ func TestBackendErrors(t *testing.T) {
 		code   string
 	}{
 		{protocol.ErrUnavailable, 503, "unavailable"},
+		{fmt.Errorf("%w: nats: timeout", ErrUnavailable), 503, "unavailable"},
 		{protocol.ErrOverloaded, 503, "overloaded"},
 		{fmt.Errorf("publish: %w", protocol.ErrUnknownOutcome), 504, "unknown_outcome"},
 		{context.DeadlineExceeded, 504, "unknown_outcome"},

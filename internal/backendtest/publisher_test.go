@@ -11,7 +11,7 @@ import (
 func TestPublisher(t *testing.T) {
 	addr, _ := startNode(t, nil)
 	cmd := exec.CommandContext(t.Context(), "sh", "../../examples/publisher/publish.sh")
-	cmd.Env = append(os.Environ(), "FANFARE_URL=http://"+addr, "FANFARE_API_KEY="+apiKey, "HASH=demo")
+	cmd.Env = append(os.Environ(), "FANFARE_URL=http://"+addr, "API_KEY="+apiKey, "HASH=demo")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -28,6 +28,7 @@ type Config struct {
 	URL            string // used by the tools
 	Broker         Broker
 	SettingsFile   string // empty = settings live in the broker
+	Demo           bool
 	Log            Log
 
 	// Warnings are what Load noticed and let pass, one line each.

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"fanfare/internal/yamlline"
 )
 
 // maxFile bounds what is read as a configuration file.
@@ -86,7 +87,7 @@ func (r *fileReader) read(b []byte) {
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
 		if !errors.Is(err, io.EOF) { // EOF: an empty file sets nothing
-			r.syntax(err)
+			r.syntax(b, err)
 		}
 		return
 	}
@@ -94,23 +95,21 @@ func (r *fileReader) read(b []byte) {
 	if err := dec.Decode(&second); err == nil {
 		r.problems.add(r.place(&second), "", "a second document; one file holds one configuration")
 	} else if !errors.Is(err, io.EOF) {
-		r.syntax(err)
+		r.syntax(b, err)
 	}
 	if len(doc.Content) == 1 {
 		r.mapping("", doc.Content[0])
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
-
 // syntax words an error of the YAML parser with the line where we put ours.
-func (r *fileReader) syntax(err error) {
-	m := yamlLine.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
+func (r *fileReader) syntax(b []byte, err error) {
+	line, text := yamlline.Of(b, err)
 	place := r.name
-	if m[1] != "" {
-		place += ":" + m[1]
+	if line > 0 {
+		place += fmt.Sprintf(":%d", line)
 	}
-	r.problems.add(place, "", "%s", m[2])
+	r.problems.add(place, "", "%s", text)
 }
 
 func (r *fileReader) place(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.name, n.Line) }

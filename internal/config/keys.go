@@ -48,6 +48,7 @@ func keys(c *Config) []key {
 		{path: "trusted_proxies", value: listValue{&c.TrustedProxies, "addresses or networks", forwarded.Check}, unset: "nobody", doc: "load balancers whose `X-Forwarded-For` names the client, for limits per address; for example `10.0.0.0/8`"},
 		{path: "allowed_origins", value: listValue{&c.AllowedOrigins, "origins", checkOrigin}, flag: true, doc: "web origins that may open sockets; `*` = any (sockets carry no cookies)"},
 		{path: "drain", value: durationValue{p: &c.Drain, min: 0, max: time.Hour}, flag: true, doc: "window over which a stopping gateway sends its clients away"},
+		{path: "demo", value: boolValue{&c.Demo}, doc: "serve the support-chat demo at `/demo/`, for the realtime server with the connection hash `demo`; another one goes behind `?hash=` (`dev` has it)"},
 		{path: "url", value: textValue{&c.URL, "URL", checkURL("http", "https")}, doc: "where the server is; used by the tools only"},
 
 		{path: "tls.cert", value: textValue{&c.TLS.Cert, "file", checkFile}, flag: true, unset: "plain HTTP", doc: "certificate chain of `listen` (PEM); reloaded when the file changes"},

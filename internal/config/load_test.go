@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	table := map[string]string{
 		"listen": ":8000", "ops_listen": "127.0.0.1:8001", "data_dir": "./fanfare-data", "drain": "30s", "io_uring": "auto",
 		"allowed_origins": "*", "trusted_proxies": "", "triggers.allow_private": "false", "lifecycle.retention": "0", "tracing.endpoint": "", "tracing.sample_ratio": "0.01",
-		"url": "http://127.0.0.1:8000", "broker.sync": "always", "ops_pprof": "false",
+		"url": "http://127.0.0.1:8000", "broker.sync": "always", "ops_pprof": "false", "demo": "false",
 		"auth.claims.dbo_id": "dbo_id", "auth.claims.row_id": "row_id", "auth.claims.extras": "extras",
 		"limits.message_bytes": "64KiB", "limits.channel_bytes": "200", "limits.channel_segments": "16",
 		"limits.channels_per_socket": "128", "limits.json_depth": "128", "limits.frames_per_second": "100",
@@ -122,7 +122,7 @@ func TestEveryKeyFromFileAndEnvironment(t *testing.T) {
 	t.Chdir(t.TempDir())
 	certificate(t, "c.pem", "k.pem")
 	texts := map[string]string{
-		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "data_dir": "data", "drain": "1m30s", "io_uring": "off",
+		"listen": "127.0.0.1:9000", "ops_listen": ":9001", "ops_pprof": "true", "demo": "true", "data_dir": "data", "drain": "1m30s", "io_uring": "off",
 		"settings_file": "c.pem", "admin_token": "s3cret-admin", "api_keys": "s3cret-a, s3cret-b:read,s3cret-c:publish@2,s3cret-d:admin,s3cret:e:all",
 		"trusted_proxies": "10.0.0.0/8,192.0.2.7", "allowed_origins": "https://a.example,https://b.example:8443", "url": "https://rt.example",
 		"tls.cert": "c.pem", "tls.key": "k.pem", "auth.jwt_secret": "s3cret-jwt", "auth.jwks_url": "https://keys.example/jwks",

@@ -103,7 +103,7 @@ func (b *backend) Channels(ctx context.Context, q api.ChannelsQuery) (api.Channe
 		payload, _ := json.Marshal(q.Server.ID)
 		answers, err := b.broker.RequestAll(ctx, verbOccupancy, payload, others)
 		if err != nil {
-			return api.ChannelsPage{}, fmt.Errorf("ask other gateways: %w", err)
+			return api.ChannelsPage{}, unavailable(ctx, err)
 		}
 		for _, a := range answers {
 			var there map[protocol.Channel]int
@@ -140,7 +140,7 @@ func (b *backend) Presence(ctx context.Context, q api.PresenceQuery) (api.Presen
 		return api.PresencePage{}, api.ErrCursor
 	}
 	if err != nil {
-		return api.PresencePage{}, fmt.Errorf("presence of %s: %w", q.Channel, err)
+		return api.PresencePage{}, fmt.Errorf("presence of %s: %w", q.Channel, unavailable(ctx, err))
 	}
 	out := api.PresencePage{Next: page.Next}
 	for _, m := range page.Members {
@@ -179,6 +179,9 @@ func (b *backend) History(ctx context.Context, q api.HistoryQuery) (api.HistoryP
 		r.After, r.HasAfter = *q.After, true
 	}
 	page, err := b.history.Read(ctx, protocol.Topic{Server: q.Server.ID, Channel: q.Channel}, r)
+	if errors.Is(err, history.ErrUnavailable) {
+		err = unavailable(ctx, err)
+	}
 	if err != nil {
 		return api.HistoryPage{}, fmt.Errorf("history of %s: %w", q.Channel, err)
 	}
@@ -209,7 +212,7 @@ func (b *backend) Disconnect(ctx context.Context, q api.DisconnectQuery) (int, e
 	}
 	answers, err := b.broker.RequestAll(ctx, verbDisconnect, payload, others)
 	if err != nil {
-		return n, fmt.Errorf("ask other gateways: %w", err)
+		return n, unavailable(ctx, err)
 	}
 	for _, a := range answers {
 		var there int
@@ -219,6 +222,14 @@ func (b *backend) Disconnect(ctx context.Context, q api.DisconnectQuery) (int, e
 		n += there
 	}
 	return n, nil
+}
+
+// unavailable makes it the broker's fault that nothing came, unless who asked has gone away meanwhile.
+func unavailable(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
 }
 
 var _ gateway.Sink = broker.Sink(nil)

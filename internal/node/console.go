@@ -26,7 +26,7 @@ func (n *Node) console() (http.Handler, error) {
 	}
 	calls, err := consoleapi.New(consoleapi.Options{
 		AdminToken: n.cfg.AdminToken.Reveal(), API: n.api, Look: n.scene, Traces: n.traces, Mint: n.minter(), Gatherer: n.reg, Logger: n.log,
-		About: consoleapi.About{Gateway: n.id, Version: n.opts.Version, ReadOnly: n.settings.ReadOnly(), Demo: n.opts.Dev},
+		About: consoleapi.About{Gateway: n.id, Version: n.opts.Version, ReadOnly: n.settings.ReadOnly(), Demo: n.hasDemo()},
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fanfare/internal/api"
+	"fanfare/internal/pages"
 	webclient "fanfare/web/client"
 	webdemo "fanfare/web/demo"
 )
@@ -62,20 +63,21 @@ func (n *Node) mountHTTP() error {
 	if err != nil {
 		return err
 	}
+	toConsole, toDemo := pages.Redirect(consolePath), pages.Redirect(demoPath)
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/rt/"):
 			n.gateway.ServeHTTP(w, r)
-		case path == "/client.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		case path == "/client.js":
 			client.ServeHTTP(w, r)
 		case strings.HasPrefix(path, consolePath):
 			console.ServeHTTP(w, r)
 		case path+"/" == consolePath:
-			http.Redirect(w, r, consolePath, http.StatusFound)
-		case n.opts.Dev && strings.HasPrefix(path, demoPath):
+			toConsole.ServeHTTP(w, r)
+		case n.hasDemo() && strings.HasPrefix(path, demoPath):
 			demo.ServeHTTP(w, r)
-		case n.opts.Dev && (path == "/" || path+"/" == demoPath):
-			http.Redirect(w, r, demoPath, http.StatusFound)
+		case n.hasDemo() && path+"/" == demoPath, n.opts.Dev && path == "/":
+			toDemo.ServeHTTP(w, r)
 		default:
 			n.api.ServeHTTP(w, r)
 		}
@@ -86,3 +88,5 @@ func (n *Node) mountHTTP() error {
 
 // demoPath is where the support chat lives; `fanfare dev` shows it first.
 const demoPath = "/demo/"
+
+func (n *Node) hasDemo() bool { return n.opts.Dev || n.cfg.Demo }

@@ -102,7 +102,7 @@ func (r lifecycleReader) Read(ctx context.Context, server *policy.Server, after 
 	case errors.Is(err, lifecycle.ErrCursorExpired):
 		return api.LifecyclePage{}, api.ErrCursorExpired
 	case errors.Is(err, lifecycle.ErrUnavailable):
-		return api.LifecyclePage{}, protocol.ErrUnavailable
+		return api.LifecyclePage{}, unavailable(ctx, err)
 	case err != nil:
 		return api.LifecyclePage{}, err
 	}

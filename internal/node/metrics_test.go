@@ -30,8 +30,13 @@ func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
 
-// start runs a node on free ports until the test ends.
+// start runs a node as `fanfare dev` does on free ports until the test ends.
 func start(t *testing.T, change func(*config.Config)) *Node {
+	t.Helper()
+	return startAs(t, true, change)
+}
+
+func startAs(t *testing.T, dev bool, change func(*config.Config)) *Node {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.OpsListen, cfg.DataDir, cfg.Drain = "127.0.0.1:0", "127.0.0.1:0", t.TempDir(), 0
@@ -39,7 +44,7 @@ func start(t *testing.T, change func(*config.Config)) *Node {
 	if change != nil {
 		change(&cfg)
 	}
-	n, err := New(cfg, Options{Embedded: embedded, Logger: slog.New(slog.DiscardHandler), Dev: true})
+	n, err := New(cfg, Options{Embedded: embedded, Logger: slog.New(slog.DiscardHandler), Dev: dev})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,9 +94,11 @@ type Node struct {
 	lifecycle *lifecycle.Log
 	changes   chan change
 
-	addr atomic.Value                 // string
-	http atomic.Pointer[http.Handler] // nil while starting
-	api  *api.API
+	addr  atomic.Value                  // string
+	stage atomic.Value                  // string: what the start has come to, for the probes
+	link  atomic.Pointer[broker.Client] // client, for the probes; nil before it has connected
+	http  atomic.Pointer[http.Handler]  // nil while starting
+	api   *api.API
 }
 
 // New builds what needs no I/O beyond reading certificate and key files, and starts nothing.
@@ -105,6 +107,7 @@ func New(cfg config.Config, o Options) (*Node, error) {
 		cfg: cfg, opts: o, log: o.Logger, id: newNodeID(), reg: prometheus.NewRegistry(),
 		changes: make(chan change, maxChanges),
 	}
+	n.stage.Store("broker")
 	n.log = n.log.With("node", n.id)
 	synced := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fanfare_broker_sync_interval_seconds",
@@ -260,6 +263,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	if n.client, err = connect(ctx, n.cfg, n.embedded, "fanfare "+string(n.id), n.log); err != nil {
 		return err
 	}
+	n.link.Store(n.client)
 	ctx, explain := untilDenied(ctx, n.client)
 	defer explain(&failed)
 	if n.history, err = history.New(history.Options{
@@ -297,10 +301,12 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 		name string
 		do   func(context.Context) error
 	}{{"history", n.history.Ensure}, {"presence", n.presence.Ensure}, {"settings", n.settings.Ensure}} {
+		n.stage.Store(step.name)
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	n.stage.Store("lifecycle")
 	if n.lifecycle, err = n.newLifecycle(); err != nil {
 		return fmt.Errorf("lifecycle: %w", err)
 	}
@@ -309,6 +315,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 			return fmt.Errorf("lifecycle: %w", err)
 		}
 	}
+	n.stage.Store("settings")
 	if n.opts.Dev && n.cfg.SettingsFile == "" {
 		if err := n.demoSettings(ctx); err != nil {
 			return err
@@ -336,9 +343,11 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 	parts.start("history", n.history.Run)
 	parts.start("broker", n.broker.Run)
 	parts.start("presence", n.presence.Run)
+	n.stage.Store("presence")
 	if err := n.presence.Ready(ctx); err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
+	n.stage.Store("gateway")
 	ports := gateway.Ports{
 		Broker: brokerPort{n.broker, n.history, n.settings}, History: historyPort{n.history}, Presence: presencePort{n.presence},
 		Authenticator: authPort{n.verifier}, Triggers: triggerPort{n.caller}, Peers: n.peers, Settings: n.settings,
@@ -452,17 +461,21 @@ func (n *Node) startOps(parts *parts) (*part, error) {
 }
 
 func (n *Node) probeGateway(context.Context) error {
-	if !n.gateway.Ready() {
-		return errors.New("starting or draining")
+	switch {
+	case n.gateway.Draining():
+		return errors.New("draining")
+	case !n.gateway.Ready():
+		return fmt.Errorf("starting: %s", n.stage.Load())
 	}
 	return nil
 }
 
 func (n *Node) probeBroker(context.Context) error {
-	if !n.gateway.Ready() { // also orders what startParts wrote before what is read here
+	client := n.link.Load()
+	if client == nil {
 		return errors.New("not connected yet")
 	}
-	if up, since := n.client.Connected(); !up && time.Since(since) > cutUnready {
+	if up, since := client.Connected(); !up && time.Since(since) > cutUnready {
 		return fmt.Errorf("not connected for %s", time.Since(since).Round(time.Second))
 	}
 	return nil

@@ -30,7 +30,7 @@ var kinds = map[string]string{
 }
 
 // Handler serves the files below prefix, which ends in a slash; the prefix itself is index.html. Other paths are not
-// found. Every answer carries policy. Its errors are files that cannot be read, or whose kind is not known.
+// found; errors are JSON. Every file carries policy. Its errors are files that cannot be read, or whose kind is not known.
 func Handler(files fs.FS, prefix, policy string) (http.Handler, error) {
 	entries, err := fs.ReadDir(files, ".")
 	if err != nil {
@@ -49,15 +49,12 @@ func Handler(files fs.FS, prefix, policy string) (http.Handler, error) {
 		name, below := strings.CutPrefix(r.URL.Path, prefix)
 		a := assets[name]
 		if !below || a == nil {
-			http.NotFound(w, r)
+			refuse(w, http.StatusNotFound, "not_found", "There is no such path.")
 			return
 		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-			return
+		if readOnly(w, r) {
+			a.serve(w, r, policy)
 		}
-		a.serve(w, r, policy)
 	}), nil
 }
 
@@ -89,8 +86,39 @@ func Public(kind string, plain []byte) http.Handler {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-		a.send(w, r)
+		if readOnly(w, r) {
+			a.send(w, r)
+		}
 	})
+}
+
+// Redirect leads whoever reads to another path.
+func Redirect(to string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if readOnly(w, r) {
+			http.Redirect(w, r, to, http.StatusFound)
+		}
+	})
+}
+
+// readOnly tells whether a request only reads; any other is refused.
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	refuse(w, http.StatusMethodNotAllowed, "method_not_allowed", "This path answers GET, HEAD only.")
+	return false
+}
+
+// refuse answers an error as the API does. The texts are plain ASCII.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "{\"code\":%q,\"message\":%q}\n", code, message) // the caller went away: nobody is left to tell
 }
 
 func (a *asset) serve(w http.ResponseWriter, r *http.Request, policy string) {

@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -66,14 +67,34 @@ func TestHandler(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/page", "/page/../handler.go", "/page/dist/index.html", "/page/nothing", "/"} {
-		if w := get(t, h, path); w.Code != http.StatusNotFound {
-			t.Errorf("%s: status %d", path, w.Code)
+		refused(t, path, get(t, h, path), http.StatusNotFound, "not_found")
+	}
+	for name, h := range map[string]http.Handler{
+		"page": h, "public file": pages.Public("text/javascript", []byte("f();")), "redirect": pages.Redirect("/elsewhere/"),
+	} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, "MADEUP"} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(method, "/page/", nil))
+			refused(t, method+" "+name, w, http.StatusMethodNotAllowed, "method_not_allowed")
+			if allow := w.Header().Get("Allow"); allow != "GET, HEAD" {
+				t.Errorf("%s %s: Allow: %q", method, name, allow)
+			}
+		}
+		if w := get(t, h, "/page/"); w.Code >= http.StatusBadRequest {
+			t.Errorf("GET %s: status %d", name, w.Code)
 		}
 	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/page/", nil))
-	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
-		t.Errorf("POST: status %d", w.Code)
+}
+
+// refused checks that an answer is an error as the API has them.
+func refused(t *testing.T, what string, w *httptest.ResponseRecorder, status int, code string) {
+	t.Helper()
+	var e struct{ Code, Message string }
+	if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if w.Code != status || e.Code != code || e.Message == "" || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%s: status %d, %s: %+v", what, w.Code, w.Header().Get("Content-Type"), e)
 	}
 }
 

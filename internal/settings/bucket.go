@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanfare/internal/policy"
+	"fanfare/internal/seldom"
 	"fanfare/protocol"
 )
 
@@ -106,6 +107,7 @@ func (b *bucket) ensure(ctx context.Context) error { return b.persist(ctx, b.ens
 // persist repeats f while the broker does not answer or has no leader, until ctx ends. What was asked of a server that
 // lost its lead is never answered, so each attempt has its own bound.
 func (b *bucket) persist(ctx context.Context, f func(context.Context) error) error {
+	var vain seldom.Line
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		once, cancel := context.WithTimeout(ctx, attemptTimeout)
 		err := f(once)
@@ -113,7 +115,7 @@ func (b *bucket) persist(ctx context.Context, f func(context.Context) error) err
 		if err == nil || !passing(err) {
 			return err
 		}
-		b.store.log.Debug("settings: the broker is not ready", "err", err)
+		b.store.log.Log(ctx, vain.Level(), "settings: the broker is not ready, trying again", "replicas", b.store.o.Replicas, "err", err)
 		select {
 		case <-ctx.Done():
 			return err

@@ -14,12 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"fanfare/internal/policy"
+	"fanfare/internal/yamlline"
 	"fanfare/protocol"
 )
 
 // Parse reads a settings file, YAML or JSON: `servers: [{id, name, enabled, hash, channels: [rule, …]}]`. Rules may
 // leave out their id; servers may not, because stored history hangs on it. Nothing is made up that could differ from
-// one reading to the next. Errors are *policy.FieldError, with a line where the file is YAML.
+// one reading to the next. Its error is Problems, with lines where the file is YAML.
 func Parse(content []byte, limits policy.Limits) ([]*policy.Server, error) {
 	var root yaml.Node
 	doc := bytes.TrimSpace(content)
@@ -30,45 +31,106 @@ func Parse(content []byte, limits policy.Limits) ([]*policy.Server, error) {
 	default:
 		var err error
 		if doc, err = yamlToJSON(content, &root); err != nil {
-			return nil, err
+			return nil, problemOf("", err)
 		}
 	}
-	servers, err := parseJSON(doc, limits)
-	if e, ok := errors.AsType[*policy.FieldError](err); ok && root.Kind != 0 {
-		e.Line = lineOf(&root, e.Field)
+	servers, problems := parseJSON(doc, limits)
+	if len(problems) == 0 {
+		return servers, nil
 	}
-	return servers, err
+	for _, e := range problems {
+		if root.Kind != 0 {
+			e.Line = lineOf(&root, e.Field)
+		}
+	}
+	return nil, problems
 }
 
-func parseJSON(doc []byte, limits policy.Limits) ([]*policy.Server, error) {
+// Problems is what is wrong with a settings file: at least the first thing of each server and each rule.
+type Problems []*policy.FieldError //nolint:errname // as in config
+
+// Error has them all in one line.
+func (p Problems) Error() string {
+	texts := make([]string, len(p))
+	for i, e := range p {
+		texts[i] = e.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// problemOf makes an error the only problem, at a path.
+func problemOf(path string, err error) Problems {
+	e, ok := errors.AsType[*policy.FieldError](err)
+	if !ok {
+		e = &policy.FieldError{Problem: err.Error()}
+	}
+	at := *e
+	if at.Field = path; path == "" || e.Field == "" {
+		at.Field += e.Field
+	} else {
+		at.Field += "." + e.Field
+	}
+	return Problems{&at}
+}
+
+func parseJSON(doc []byte, limits policy.Limits) ([]*policy.Server, Problems) {
 	var file struct {
 		Servers []jsontext.Value `json:"servers"`
 	}
 	if err := policy.Unmarshal(doc, &file); err != nil {
-		return nil, err
+		return nil, problemOf("", err)
 	}
 	if len(file.Servers) > MaxServers {
-		return nil, &policy.FieldError{Field: "servers", Problem: fmt.Sprintf("has %d entries, at most %d are allowed", len(file.Servers), MaxServers)}
+		return nil, Problems{{Field: "servers", Problem: fmt.Sprintf("has %d entries, at most %d are allowed", len(file.Servers), MaxServers)}}
 	}
+	var problems Problems
 	servers := make([]*policy.Server, 0, len(file.Servers))
 	for i, raw := range file.Servers {
 		s, err := parseServer(raw, limits)
 		if err != nil {
 			path := fmt.Sprintf("servers[%d]", i)
-			if e, ok := errors.AsType[*policy.FieldError](err); ok {
-				if e.Field != "" {
-					path += "." + e.Field
-				}
-				return nil, &policy.FieldError{Field: path, Problem: e.Problem}
+			found := wrongParts(path, raw, limits)
+			if len(found) == 0 { // it is the whole that is wrong
+				found = problemOf(path, err)
 			}
-			return nil, fmt.Errorf("%s: %w", path, err)
+			problems = append(problems, found...)
+			continue
 		}
 		servers = append(servers, s)
 	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
 	if _, err := policy.NewBook(0, servers); err != nil {
-		return nil, err
+		return nil, problemOf("", err)
 	}
 	return servers, nil
+}
+
+// wrongParts looks at a server that is wrong without its rules, and at each rule alone: parsing ends at the first
+// problem it meets.
+func wrongParts(path string, raw []byte, limits policy.Limits) (out Problems) {
+	var parts map[string]jsontext.Value
+	var rules []jsontext.Value
+	if policy.Unmarshal(raw, &parts) != nil || policy.Unmarshal(parts["channels"], &rules) != nil {
+		return nil
+	}
+	delete(parts, "channels")
+	head, err := json.Marshal(parts)
+	if err != nil {
+		return nil
+	}
+	if _, err := parseServer(head, limits); err != nil {
+		out = append(out, problemOf(path, err)...)
+	}
+	for i, rule := range rules {
+		_, err := parseServer(fmt.Appendf(nil, `{"id":1,"hash":"x","channels":[%s]}`, rule), limits)
+		if e, ok := errors.AsType[*policy.FieldError](err); ok {
+			field := strings.Replace(e.Field, "channels[0]", fmt.Sprintf("channels[%d]", i), 1)
+			out = append(out, &policy.FieldError{Field: join(path, field), Problem: e.Problem})
+		}
+	}
+	return out
 }
 
 func parseServer(raw []byte, limits policy.Limits) (*policy.Server, error) {
@@ -109,14 +171,14 @@ func yamlToJSON(content []byte, root *yaml.Node) ([]byte, error) {
 	case errors.Is(err, io.EOF):
 		return []byte("{}"), nil // comments only
 	case err != nil:
-		return nil, yamlError(err)
+		return nil, yamlError(content, err)
 	}
 	if err := d.Decode(new(yaml.Node)); err == nil {
 		return nil, &policy.FieldError{Problem: "has more than one YAML document"}
 	}
 	var v any
 	if err := root.Decode(&v); err != nil {
-		return nil, yamlError(err)
+		return nil, yamlError(content, err)
 	}
 	if v == nil {
 		return []byte("{}"), nil
@@ -131,8 +193,9 @@ func yamlToJSON(content []byte, root *yaml.Node) ([]byte, error) {
 	return doc, nil
 }
 
-func yamlError(err error) error {
-	return &policy.FieldError{Problem: strings.TrimPrefix(err.Error(), "yaml: ")}
+func yamlError(content []byte, err error) error {
+	line, text := yamlline.Of(content, err)
+	return &policy.FieldError{Problem: text, Line: line}
 }
 
 // plain refuses what YAML has and JSON has not.

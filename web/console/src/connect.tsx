@@ -152,12 +152,12 @@ channel.message({ text: "hello" });`}
           <p className="hint">
             Back ends carry an API key: one of <code>FANFARE_API_KEYS</code> on the server. <code>fanfare dev</code> prints one.
           </p>
-          <Snippet name="Send an event" text={`curl -H "Authorization: Bearer $FANFARE_API_KEY" \\
+          <Snippet name="Send an event" text={`curl -H "Authorization: Bearer $API_KEY" \\
   -d ${inShell} \\
   ${api}/events`} />
-          <Snippet name="Who is there" text={`curl -H "Authorization: Bearer $FANFARE_API_KEY" \\
+          <Snippet name="Who is there" text={`curl -H "Authorization: Bearer $API_KEY" \\
   '${api}/channels/${path}/presence'`} />
-          <Snippet name="History" text={`curl -H "Authorization: Bearer $FANFARE_API_KEY" \\
+          <Snippet name="History" text={`curl -H "Authorization: Bearer $API_KEY" \\
   '${api}/channels/${path}/history?limit=25'`} />
           {rule && (
             <p className="hint">

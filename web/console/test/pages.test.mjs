@@ -46,7 +46,7 @@ test("connect: this server's values, and the curl lines work", async () => {
   await page.getByRole("tab", { name: "Fanfare client" }).click();
   assert.match(await snippet("In a page"), new RegExp(`${place.server.url}"`));
   await page.getByRole("tab", { name: "curl" }).click();
-  const run = async (name) => JSON.parse(execFileSync("bash", ["-c", await snippet(name)], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], env: { PATH: process.env.PATH, FANFARE_API_KEY: place.server.apiKey } }));
+  const run = async (name) => JSON.parse(execFileSync("bash", ["-c", await snippet(name)], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], env: { PATH: process.env.PATH, API_KEY: place.server.apiKey } }));
   assert.ok((await run("Send an event")).id);
   assert.deepEqual((await run("Who is there")).items, []);
   assert.ok(Array.isArray((await run("History")).items));
