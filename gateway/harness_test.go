@@ -116,14 +116,14 @@ func (m *memory) publish(p *protocol.Publication, stored bool, done func(protoco
 	done(r, nil)
 }
 
-func (m *memory) Read(_ context.Context, t protocol.Topic, r Range) (Page, error) {
+func (m *memory) Read(_ context.Context, t protocol.Topic, r Range, allow func(protocol.Channel) bool) (Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
 	var all []*protocol.Publication
 	for _, p := range m.stored {
 		if p.Server == t.Server && (p.Channel == t.Channel || t.Channel.Covers(p.Channel)) && (r.UpTo == 0 || p.Offset <= r.UpTo) &&
-			(r.Before == 0 || p.Offset < r.Before) && p.Offset > r.After {
+			(r.Before == 0 || p.Offset < r.Before) && p.Offset > r.After && (allow == nil || allow(p.Channel)) {
 			all = append(all, p)
 		}
 	}
@@ -140,7 +140,7 @@ func (m *memory) Read(_ context.Context, t protocol.Topic, r Range) (Page, error
 }
 
 func (m *memory) Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, most int) ([]*protocol.Publication, bool, error) {
-	page, err := m.Read(ctx, t, Range{After: from.Offset, HasAfter: true, UpTo: upTo, Limit: most})
+	page, err := m.Read(ctx, t, Range{After: from.Offset, HasAfter: true, UpTo: upTo, Limit: most}, nil)
 	return page.Publications, !page.More, err
 }
 

@@ -191,10 +191,10 @@ type heldHistory struct {
 	open chan struct{}
 }
 
-func (h *heldHistory) Read(ctx context.Context, t protocol.Topic, r Range) (Page, error) {
+func (h *heldHistory) Read(ctx context.Context, t protocol.Topic, r Range, allow func(protocol.Channel) bool) (Page, error) {
 	select {
 	case <-h.open:
-		return h.memory.Read(ctx, t, r)
+		return h.memory.Read(ctx, t, r, allow)
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
@@ -253,5 +253,31 @@ func TestResume(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A channel with a rule of its own takes no room in the history of a pattern above it, however busy it is.
+func TestPatternHistoryBesideAnotherRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), nested("q", 25), open("q/loud", 100))
+		s.keep("q/a", 5)
+		s.keep("q/loud", 60)
+		c := s.pipe(t, "")
+		c.join("q/*", `{"history":true}`)
+		if got := fmt.Sprint(offsetsOf(string(c.action("history").Payload))); got != "[1 2 3 4 5]" {
+			t.Errorf("with the join: %s", got)
+		}
+		c.page("q/*", `{"limit":3}`, "[3 4 5]", true)
+		c.page("q/*", `{"limit":5}`, "[1 2 3 4 5]", false)
+	})
+}
+
+// page asks for history and compares the offsets of the answer.
+func (c *client) page(channel, payload, want string, more bool) {
+	c.tb.Helper()
+	c.send(`{"action":"history","options":{"channel":"` + channel + `"},"payload":` + payload + `}`)
+	h := string(c.action("history").Payload)
+	if got := fmt.Sprint(offsetsOf(h)); got != want || strings.HasSuffix(h, `"more":true}`) != more || strings.HasSuffix(h, `"more":false}`) == more {
+		c.tb.Errorf("%s: %s, want %s more=%t; it ends with %s", payload, got, want, more, h[max(0, len(h)-20):])
 	}
 }

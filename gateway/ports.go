@@ -40,7 +40,8 @@ type Sink interface {
 
 // History reads stored publications. Implemented over history.Store.
 type History interface {
-	Read(ctx context.Context, t protocol.Topic, r Range) (Page, error)
+	// Read gives a page; allow, unless nil, tells which channels of a pattern belong to it.
+	Read(ctx context.Context, t protocol.Topic, r Range, allow func(protocol.Channel) bool) (Page, error)
 	// Resume gives everything after from up to upTo. whole is false when that cannot be proved.
 	Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int) (pubs []*protocol.Publication, whole bool, err error)
 }

@@ -34,13 +34,13 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 		}
 	}
 	r := Range{Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History, Authenticated: identity.Authenticated}
-	page, err := t.hub.reads.do(ctx, t.key, r)
+	page, err := t.hub.reads.do(ctx, t, r)
 	if err != nil {
 		return nil, false, err
 	}
 	pubs := make([]*protocol.Publication, 0, len(page.Publications))
 	for _, p := range page.Publications {
-		if mayRead(identity, s.id, p) && (!t.pattern() || t.owns(p.Channel)) {
+		if mayRead(identity, s.id, p) {
 			pubs = append(pubs, p)
 		}
 	}
@@ -91,7 +91,7 @@ func (t *topic) loadRing(ctx context.Context) error {
 	if done {
 		return nil
 	}
-	page, err := t.hub.reads.do(ctx, t.key, Range{Limit: most, UpTo: floor, Authenticated: true})
+	page, err := t.hub.reads.do(ctx, t, Range{Limit: most, UpTo: floor, Authenticated: true})
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ type reads struct {
 }
 
 type flightKey struct {
-	topic protocol.Topic
+	topic *topic
 	want  Range
 }
 
@@ -128,16 +128,16 @@ const maxReads = 64
 
 // do shares a reading with those who want the same; one without an upper end only has company that asked before
 // it began, which is nobody: what it leaves out may have been delivered to the others already.
-func (r *reads) do(ctx context.Context, key protocol.Topic, want Range) (Page, error) {
+func (r *reads) do(ctx context.Context, t *topic, want Range) (Page, error) {
 	if want.UpTo == 0 {
-		return r.read(ctx, key, want)
+		return r.read(ctx, t, want)
 	}
 	r.mu.Lock()
-	f := r.flights[flightKey{key, want}]
+	f := r.flights[flightKey{t, want}]
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
-		r.flights[flightKey{key, want}] = f
-		r.hub.later(0, func() { r.fly(f, flightKey{key, want}) })
+		r.flights[flightKey{t, want}] = f
+		r.hub.later(0, func() { r.fly(f, flightKey{t, want}) })
 	}
 	r.mu.Unlock()
 	select {
@@ -160,12 +160,16 @@ func (r *reads) fly(f *flight, key flightKey) {
 }
 
 // read waits for one of the slots.
-func (r *reads) read(ctx context.Context, key protocol.Topic, want Range) (Page, error) {
+func (r *reads) read(ctx context.Context, t *topic, want Range) (Page, error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
 	defer func() { <-r.slots }()
-	return r.hub.gw.history.Read(ctx, key, want)
+	var allow func(protocol.Channel) bool
+	if t.pattern() {
+		allow = t.owns
+	}
+	return r.hub.gw.history.Read(ctx, t.key, want, allow)
 }

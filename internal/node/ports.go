@@ -61,14 +61,14 @@ func (b brokerPort) kept(p *protocol.Publication, r protocol.Receipt, err error)
 
 type historyPort struct{ *history.Store }
 
-func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range) (gateway.Page, error) {
+func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range, allow func(protocol.Channel) bool) (gateway.Page, error) {
 	window := r.Window
 	if t.Channel.IsPattern() {
 		window = 0 // a pattern's window would be one for all its channels
 	}
 	page, err := h.Store.Read(ctx, t, history.Range{
 		Limit: r.Limit, Before: r.Before, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
-		Window: window, Authenticated: r.Authenticated,
+		Window: window, Authenticated: r.Authenticated, Allow: allow,
 	})
 	if err != nil {
 		return gateway.Page{}, fmt.Errorf("read history of %s: %w", t.Channel, err)
