@@ -127,14 +127,21 @@ func (m *memory) Read(_ context.Context, t protocol.Topic, r Range, allow func(p
 			all = append(all, p)
 		}
 	}
-	page := Page{Publications: all}
-	if r.Limit > 0 && len(all) > r.Limit {
-		page.More = true
-		if r.HasAfter {
-			page.Publications = all[:r.Limit]
-		} else {
-			page.Publications = all[len(all)-r.Limit:]
+	if !r.HasAfter {
+		slices.Reverse(all)
+	}
+	page, counted := Page{}, 0
+	for _, p := range all {
+		if !r.AimedApart || p.Audience.Kind < protocol.User {
+			if counted++; r.Limit > 0 && counted > r.Limit {
+				page.More = true
+				break
+			}
 		}
+		page.Publications = append(page.Publications, p)
+	}
+	if !r.HasAfter {
+		slices.Reverse(page.Publications)
 	}
 	return page, nil
 }

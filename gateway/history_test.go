@@ -185,6 +185,37 @@ func TestJoinsShareOneReading(t *testing.T) {
 	})
 }
 
+// So does one reading beyond the ring, also where some of it is for one user only.
+func TestJoinsShareOneReadingBesideAimedEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, testOptions(), open("room", 250))
+		p := event("room", "for user 1")
+		p.Audience = protocol.Audience{Kind: protocol.User, DboID: 7, RowID: "1"}
+		s.memory.publish(p, true, func(protocol.Receipt, error) {})
+		s.keep("room", 150)
+		store := &heldPages{heldHistory{memory: s.memory, open: make(chan struct{})}}
+		s.ports.History = store
+		s.run(t)
+		synctest.Wait()
+		var clients []*client
+		for range 20 {
+			c := s.pipe(t, "")
+			c.send(`{"action":"join","options":{"channel":"room"},"payload":{"history":true}}`)
+			clients = append(clients, c)
+		}
+		synctest.Wait()
+		close(store.open)
+		for _, c := range clients {
+			if got := offsetsOf(string(c.action("history").Payload)); len(got) != 150 {
+				t.Errorf("history: %v", got)
+			}
+		}
+		if store.reads != 2 { // one of them for the ring
+			t.Errorf("%d readings", store.reads)
+		}
+	})
+}
+
 // heldHistory reads when it is opened.
 type heldHistory struct {
 	*memory
@@ -198,6 +229,16 @@ func (h *heldHistory) Read(ctx context.Context, t protocol.Topic, r Range, allow
 	case <-ctx.Done():
 		return Page{}, ctx.Err()
 	}
+}
+
+// heldPages holds pages only, not what a ring is loaded with.
+type heldPages struct{ heldHistory }
+
+func (h *heldPages) Read(ctx context.Context, t protocol.Topic, r Range, allow func(protocol.Channel) bool) (Page, error) {
+	if !r.AimedApart {
+		return h.memory.Read(ctx, t, r, allow)
+	}
+	return h.heldHistory.Read(ctx, t, r, allow)
 }
 
 // A store that does not answer is an error frame, and keeps nobody from ending.
@@ -269,6 +310,33 @@ func TestPatternHistoryBesideAnotherRule(t *testing.T) {
 		}
 		c.page("q/*", `{"limit":3}`, "[3 4 5]", true)
 		c.page("q/*", `{"limit":5}`, "[1 2 3 4 5]", false)
+	})
+}
+
+// What is aimed at somebody else takes no room in a page, and does not end the paging.
+func TestHistoryPagesBesideAimedEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 250))
+		s.keep("room", 10)
+		for range 20 {
+			p := event("room", "for user 1")
+			p.Audience = protocol.Audience{Kind: protocol.User, DboID: 7, RowID: "1"}
+			s.memory.publish(p, true, func(protocol.Receipt, error) {})
+		}
+		s.keep("room", 1)
+		for _, token := range []string{"user-2", ""} {
+			c := s.pipe(t, token)
+			c.join("room", "null")
+			c.page("room", `{"limit":5,"before":"31"}`, "[6 7 8 9 10]", true)
+			c.page("room", `{"limit":5,"after":"10"}`, "[31]", false)
+			c.page("room", `{"limit":15,"after":"0"}`, "[1 2 3 4 5 6 7 8 9 10 31]", false)
+			c.page("room", `{"limit":11}`, "[1 2 3 4 5 6 7 8 9 10 31]", false)
+		}
+		c := s.pipe(t, "user-1")
+		c.join("room", "null")
+		c.page("room", `{"limit":5,"before":"31"}`, "[26 27 28 29 30]", true)
+		c.page("room", `{"limit":5,"after":"10"}`, "[11 12 13 14 15]", true)
+		c.page("room", `{"limit":3,"after":"28"}`, "[29 30 31]", false)
 	})
 }
 

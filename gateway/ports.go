@@ -60,6 +60,9 @@ type Range struct {
 	Since  time.Time
 	// Authenticated: the reader may see authenticated-only publications.
 	Authenticated bool
+	// AimedApart: publications for one user or one socket come besides the Limit; who asks leaves out what is not
+	// for its reader.
+	AimedApart bool
 }
 
 // Page is an answer to a Range.

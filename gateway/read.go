@@ -33,18 +33,35 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 			return pubs, more, nil
 		}
 	}
-	r := Range{Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History, Authenticated: identity.Authenticated}
-	page, err := t.hub.reads.do(ctx, t, r)
-	if err != nil {
-		return nil, false, err
+	r := Range{
+		Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History,
+		Authenticated: identity.Authenticated, AimedApart: true,
 	}
-	pubs := make([]*protocol.Publication, 0, len(page.Publications))
-	for _, p := range page.Publications {
-		if mayRead(identity, s.id, p) {
-			pubs = append(pubs, p)
+	forward := ask.HasAfter || !ask.Since.IsZero()
+	for {
+		page, err := t.hub.reads.do(ctx, t, r)
+		if err != nil {
+			return nil, false, err
+		}
+		pubs := make([]*protocol.Publication, 0, min(limit, len(page.Publications)))
+		for _, p := range page.Publications {
+			if mayRead(identity, s.id, p) {
+				pubs = append(pubs, p)
+			}
+		}
+		switch n := len(page.Publications); {
+		case len(pubs) > limit && forward:
+			return pubs[:limit], true, nil
+		case len(pubs) > limit:
+			return pubs[len(pubs)-limit:], true, nil
+		case len(pubs) > 0 || !page.More || n == 0:
+			return pubs, page.More, nil
+		case forward: // a page full of what is for others
+			r.After, r.HasAfter = page.Publications[n-1].Offset, true
+		default:
+			r.Before = page.Publications[0].Offset
 		}
 	}
-	return pubs, page.More, nil
 }
 
 // owns tells whether a channel below the pattern belongs to it: its own rule is the pattern's.

@@ -34,6 +34,9 @@ type Range struct {
 	Window int
 	// Authenticated: false leaves out authenticated-only publications.
 	Authenticated bool
+	// AimedApart: publications for one user or one socket do not count for Limit. One reading then serves readers of
+	// different names: each takes out of it what is not for it, and cuts it to Limit.
+	AimedApart bool
 	// Allow, when set, tells which channels of a pattern may be seen.
 	Allow func(protocol.Channel) bool
 }
@@ -59,6 +62,33 @@ func (r Range) shows(e entry) bool {
 		return false
 	}
 	return r.Allow == nil || r.Allow(p.Channel)
+}
+
+// counts tells whether an entry that is shown counts for the limit.
+func (r Range) counts(e entry) bool { return !r.AimedApart || e.pub.Audience.Kind < protocol.User }
+
+// nearest gives, of entries oldest first, those that are nearest to where the range begins and end with the
+// Limit+1st that counts, and how many of them count.
+func (r Range) nearest(entries []entry) ([]entry, int) {
+	n := 0
+	if r.forward() {
+		for i, e := range entries {
+			if r.counts(e) {
+				if n++; n > r.Limit {
+					return entries[:i+1], n
+				}
+			}
+		}
+		return entries, n
+	}
+	for i, e := range slices.Backward(entries) {
+		if r.counts(e) {
+			if n++; n > r.Limit {
+				return entries[i:], n
+			}
+		}
+	}
+	return entries, n
 }
 
 // Read reads a page of a channel or a pattern.
@@ -88,15 +118,15 @@ func (s *Store) Read(ctx context.Context, t protocol.Topic, r Range) (Page, erro
 	return cut(entries, r), nil
 }
 
-// cut makes the page from up to Limit+1 entries, of which the one too many says that there is more.
+// cut makes the page from entries of which up to Limit+1 count; the one too many says that there is more.
 func cut(entries []entry, r Range) Page {
 	var page Page
-	if len(entries) > r.Limit {
+	if nearest, n := r.nearest(entries); n > r.Limit {
 		page.More = true
 		if r.forward() {
-			entries = entries[:r.Limit]
+			entries = nearest[:len(nearest)-1]
 		} else {
-			entries = entries[len(entries)-r.Limit:]
+			entries = nearest[1:]
 		}
 	}
 	if !r.forward() {
@@ -147,7 +177,7 @@ func sequence(offset uint64) uint64 {
 	return seq
 }
 
-// collect reads up to Limit+1 entries that the range shows, oldest first.
+// collect reads entries that the range shows until Limit+1 count, oldest first.
 func (tp tape) collect(ctx context.Context, r Range, b bounds) ([]entry, error) {
 	if b.below > 0 && b.below <= b.from {
 		return nil, nil
@@ -160,7 +190,7 @@ func (tp tape) collect(ctx context.Context, r Range, b bounds) ([]entry, error) 
 }
 
 func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func(entry) bool) (found []entry, err error) {
-	from, size := b.from, 0
+	from, counted, size := b.from, 0, 0
 	first := !r.Since.IsZero() && b.from <= 1
 	for scanned := 0; scanned < maxScanned; {
 		var entries []entry
@@ -169,7 +199,7 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 			entries, more, err = tp.pageSince(ctx, r.Since, r.Limit+1)
 			first = false
 		} else {
-			entries, more, err = tp.page(ctx, from, r.Limit+1-len(found))
+			entries, more, err = tp.page(ctx, from, r.Limit+1-counted)
 		}
 		if err != nil {
 			return nil, err
@@ -183,7 +213,10 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 				continue
 			}
 			found = append(found, e)
-			if size += len(e.pub.Frame); len(found) > r.Limit || size > maxBytes+pageBytes {
+			if r.counts(e) {
+				counted++
+			}
+			if size += len(e.pub.Frame); counted > r.Limit || size > maxBytes+pageBytes {
 				return found, nil
 			}
 		}
@@ -197,9 +230,9 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 
 // collectBackward reads spans from the end backwards, each forward, until enough was found.
 func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows func(entry) bool) (found []entry, err error) {
-	below, size := b.below, 0
+	below, counted, size := b.below, 0, 0
 	for scanned := 0; scanned < maxScanned; {
-		start, whole, err := tp.seek(ctx, r.Limit+1-len(found), below)
+		start, whole, err := tp.seek(ctx, r.Limit+1-counted, below)
 		if err != nil {
 			return nil, err
 		}
@@ -211,11 +244,11 @@ func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows fun
 		for _, e := range span {
 			size += len(e.pub.Frame)
 		}
-		found = append(span, found...)
+		found, counted = r.nearest(append(span, found...))
 		scanned += seen
 		switch {
-		case len(found) > r.Limit:
-			return found[len(found)-r.Limit-1:], nil
+		case counted > r.Limit:
+			return found, nil
 		case whole, hidden, seen == 0, start <= b.from, size > maxBytes+pageBytes:
 			return found, nil
 		}
@@ -306,7 +339,7 @@ func (s *Store) readPattern(ctx context.Context, t protocol.Topic, r Range) ([]e
 	return merge(parts[:], r), nil
 }
 
-// merge gives the Limit+1 entries nearest to where the range begins.
+// merge gives the entries nearest to where the range begins, up to the Limit+1st that counts.
 func merge(parts [][]entry, r Range) []entry {
 	all := slices.Concat(parts...)
 	slices.SortFunc(all, func(a, b entry) int {
@@ -315,12 +348,7 @@ func merge(parts [][]entry, r Range) []entry {
 		}
 		return 1
 	})
-	if len(all) > r.Limit+1 {
-		if r.forward() {
-			return all[:r.Limit+1]
-		}
-		return all[len(all)-r.Limit-1:]
-	}
+	all, _ = r.nearest(all)
 	return all
 }
 

@@ -110,6 +110,48 @@ func TestVisibility(t *testing.T) {
 	want(t, "beside rubbish", got, more, numbers(9, 10), true)
 }
 
+// TestAimedApart: what is for one user or one socket comes besides what the limit counts, whichever way a page goes.
+func TestAimedApart(t *testing.T) {
+	s := single(t)
+	aimed := func(p *protocol.Publication, _ *nats.Msg) {
+		p.Audience = protocol.Audience{Kind: protocol.User, DboID: 7, RowID: "1"}
+	}
+	var last uint64
+	for i := 1; i <= 10; i++ {
+		s.put("q/a", fmt.Sprint(i))
+	}
+	for range 50 {
+		s.put("q/a", "x", aimed)
+	}
+	last = s.put("q/a", "11")
+	for _, c := range []protocol.Channel{"q/a", "q/*"} {
+		for _, q := range []struct {
+			r     Range
+			aimed int
+			want  []string
+			more  bool
+		}{
+			{Range{Limit: 5, Before: last}, 50, numbers(6, 10), true},
+			{Range{Limit: 10, Before: last}, 50, numbers(1, 10), false},
+			{Range{Limit: 1}, 50, numbers(11, 11), true},
+			{Range{Limit: 2}, 50, numbers(10, 11), true},
+			{Range{Limit: 10, HasAfter: true}, 50, numbers(1, 10), true},
+			{Range{Limit: 15, HasAfter: true}, 50, numbers(1, 11), false},
+			{Range{Limit: 3, HasAfter: true}, 0, numbers(1, 3), true},
+		} {
+			q.r.AimedApart = true
+			got, more := s.read(c, q.r)
+			public := slices.DeleteFunc(slices.Clone(got), func(id string) bool { return id == "x" })
+			want(t, fmt.Sprintf("%s %+v", c, q.r), public, more, q.want, q.more)
+			if n := len(got) - len(public); n != q.aimed {
+				t.Errorf("%s %+v: %d aimed, want %d", c, q.r, n, q.aimed)
+			}
+		}
+	}
+	got, more := s.read("q/a", Range{Limit: 5, Before: last})
+	want(t, "without it they count", got, more, []string{"x", "x", "x", "x", "x"}, true)
+}
+
 // TestPattern: merged over shards by time, paged in both directions without a double or a hole.
 func TestPattern(t *testing.T) {
 	s := single(t)

@@ -68,7 +68,7 @@ func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range
 	}
 	page, err := h.Store.Read(ctx, t, history.Range{
 		Limit: r.Limit, Before: r.Before, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
-		Window: window, Authenticated: r.Authenticated, Allow: allow,
+		Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
 	})
 	if err != nil {
 		return gateway.Page{}, fmt.Errorf("read history of %s: %w", t.Channel, err)
