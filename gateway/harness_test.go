@@ -123,7 +123,7 @@ func (m *memory) Read(_ context.Context, t protocol.Topic, r Range, allow func(p
 	var all []*protocol.Publication
 	for _, p := range m.stored {
 		if p.Server == t.Server && (p.Channel == t.Channel || t.Channel.Covers(p.Channel)) && (r.UpTo == 0 || p.Offset <= r.UpTo) &&
-			(r.Before == 0 || p.Offset < r.Before) && p.Offset > r.After && (allow == nil || allow(p.Channel)) {
+			(r.Before == 0 || p.Offset < r.Before) && p.Offset > r.After && (r.MaxAge == 0 || time.Since(p.Accepted) <= r.MaxAge) && (allow == nil || allow(p.Channel)) {
 			all = append(all, p)
 		}
 	}
@@ -146,9 +146,21 @@ func (m *memory) Read(_ context.Context, t protocol.Topic, r Range, allow func(p
 	return page, nil
 }
 
-func (m *memory) Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, most int) ([]*protocol.Publication, bool, error) {
+func (m *memory) Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, most int, maxAge time.Duration) ([]*protocol.Publication, bool, error) {
 	page, err := m.Read(ctx, t, Range{After: from.Offset, HasAfter: true, UpTo: upTo, Limit: most}, nil)
-	return page.Publications, !page.More, err
+	if err != nil || page.More || maxAge > 0 && !m.young(t, from.Offset, maxAge) {
+		return nil, false, err
+	}
+	return page.Publications, true, nil
+}
+
+// young tells whether the publication with an offset is not over its age.
+func (m *memory) young(t protocol.Topic, offset uint64, maxAge time.Duration) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.stored, func(p *protocol.Publication) bool {
+		return p.Channel == t.Channel && p.Offset == offset && time.Since(p.Accepted) <= maxAge
+	})
 }
 
 func (m *memory) Put(t protocol.Topic, s protocol.SessionID, _ []byte) {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fanfare/internal/policy"
 	"fanfare/protocol"
 )
 
@@ -348,4 +349,40 @@ func (c *client) page(channel, payload, want string, more bool) {
 	if got := fmt.Sprint(offsetsOf(h)); got != want || strings.HasSuffix(h, `"more":true}`) != more || strings.HasSuffix(h, `"more":false}`) == more {
 		c.tb.Errorf("%s: %s, want %s more=%t; it ends with %s", payload, got, want, more, h[max(0, len(h)-20):])
 	}
+}
+
+// What is over its age is in no answer, whichever way it is asked for, and a resume does not pass over it in silence.
+func TestHistoryTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), open("room", 25))
+		s.keep("room", 3)
+		c := s.pipe(t, "")
+		c.join("room", `{"history":true}`)
+		c.action("history")
+		s.change(t, with(open("room", 25), func(r *policy.Rule) { r.HistoryTTL = 2 }))
+		c.page("room", `{"after":"0"}`, "[1 2 3]", false)
+		time.Sleep(4 * time.Second)
+		for _, payload := range []string{`{"limit":10}`, `{"after":"0"}`, `{"before":"4"}`, `{"before":"3","limit":1}`, `{"since":0}`} {
+			c.page("room", payload, "[]", false)
+		}
+		resume := func(offset string, whole bool, missed int) {
+			t.Helper()
+			m := s.pipe(t, "")
+			j := m.join("room", `{"resume":{"epoch":"e","offset":"`+offset+`"}}`)
+			synctest.Wait()
+			if string(j.Payload) != fmt.Sprintf(`{"resumed":%t}`, whole) || len(m.events()) != missed {
+				t.Errorf("from %s: %s and %d missed frames", offset, j.Payload, len(m.events()))
+			}
+		}
+		resume("1", false, 0)
+		resume("3", false, 0) // what was behind it may have gone sooner
+		s.keep("room", 2)
+		resume("3", false, 0)
+		resume("4", true, 1)
+		resume("5", true, 0)
+		c.page("room", `{"after":"0"}`, "[4 5]", false)
+		time.Sleep(3 * time.Second)
+		resume("4", false, 0)
+		resume("5", true, 0) // it came live, and nothing after it
+	})
 }

@@ -225,7 +225,8 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 	if ask.EpochGiven && from.Epoch != upTo.Epoch || from.Offset > upTo.Offset {
 		return nil, false
 	}
-	if ask.EpochGiven && from.Offset == upTo.Offset {
+	ttl := maxAge(t.rule.Load())
+	if ask.EpochGiven && from.Offset == upTo.Offset && ttl == 0 {
 		return nil, true
 	}
 	t.mu.Lock()
@@ -234,7 +235,7 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 	}
 	pubs, ok := t.ring.after(from.Offset)
 	// Without an epoch only the publication itself proves that the offset is one of this sequence.
-	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset))
+	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset)) && (ttl == 0 || t.ring.young(from.Offset, time.Now().Add(-ttl)))
 	pubs = append([]*protocol.Publication(nil), pubs...)
 	t.mu.Unlock()
 	if ok {
@@ -246,7 +247,7 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 	if !ask.EpochGiven && t.rule.Load().Mark() != "" {
 		return nil, false // nothing tells on which side of the interruption the offset lies
 	}
-	pubs, whole, err := t.hub.gw.history.Resume(ctx, t.key, from, upTo.Offset, resumeMax)
+	pubs, whole, err := t.hub.gw.history.Resume(ctx, t.key, from, upTo.Offset, resumeMax, ttl)
 	if err != nil {
 		t.hub.gw.log.Warn("missed messages cannot be read", "err", err)
 		return nil, false

@@ -42,8 +42,9 @@ type Sink interface {
 type History interface {
 	// Read gives a page; allow, unless nil, tells which channels of a pattern belong to it.
 	Read(ctx context.Context, t protocol.Topic, r Range, allow func(protocol.Channel) bool) (Page, error)
-	// Resume gives everything after from up to upTo. whole is false when that cannot be proved.
-	Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int) (pubs []*protocol.Publication, whole bool, err error)
+	// Resume gives everything after from up to upTo. whole is false when that cannot be proved, or when something of
+	// it is older than maxAge; 0 = no age limit.
+	Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int, maxAge time.Duration) (pubs []*protocol.Publication, whole bool, err error)
 }
 
 // Range says which stored publications are wanted: at most Limit, oldest first. Before gives the nearest
@@ -57,6 +58,8 @@ type Range struct {
 	UpTo uint64
 	// Window is how many the channel keeps: older ones are as if they were gone; 0 = all.
 	Window int
+	// MaxAge leaves out what is older; 0 = no age limit.
+	MaxAge time.Duration
 	Since  time.Time
 	// Authenticated: the reader may see authenticated-only publications.
 	Authenticated bool

@@ -35,7 +35,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 	}
 	r := Range{
 		Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History,
-		Authenticated: identity.Authenticated, AimedApart: true,
+		MaxAge: maxAge(rule), Authenticated: identity.Authenticated, AimedApart: true,
 	}
 	forward := ask.HasAfter || !ask.Since.IsZero()
 	for {
@@ -64,6 +64,9 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 	}
 }
 
+// maxAge is how old stored publications may become; 0 = no age limit.
+func maxAge(rule *policy.Rule) time.Duration { return time.Duration(rule.HistoryTTL) * time.Second }
+
 // owns tells whether a channel below the pattern belongs to it: its own rule is the pattern's.
 func (t *topic) owns(channel protocol.Channel) bool {
 	server := t.hub.gw.settings.Current().ByID(t.key.Server)
@@ -80,7 +83,7 @@ func (t *topic) latestLocked(identity *protocol.Identity, id protocol.SessionID,
 		pubs = pubs[kept:]
 	}
 	whole := t.ring.full || len(pubs) >= rule.History // nothing the channel keeps is missing here
-	ttl := time.Duration(rule.HistoryTTL) * time.Second
+	ttl := maxAge(rule)
 	out = make([]*protocol.Publication, 0, min(limit, len(pubs)))
 	for _, p := range slices.Backward(pubs) {
 		if ttl > 0 && time.Since(p.Accepted) > ttl || !mayRead(identity, id, p) {

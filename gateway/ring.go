@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sort"
+	"time"
 
 	"fanfare/protocol"
 )
@@ -15,6 +16,8 @@ type ring struct {
 	bytes int
 	max   int  // publications to keep; 0 = none
 	full  bool // floor is the very beginning: there is nothing older
+	// begun is the topic's position when the ring was empty: what came later came live.
+	begun uint64
 	// loaded: what the store had before this node listened was asked for.
 	loaded bool
 }
@@ -23,7 +26,7 @@ type ring struct {
 const ringBytes = 256 << 10
 
 func (r *ring) reset(position uint64) {
-	*r = ring{floor: position, max: r.max, full: position == 0, loaded: position == 0}
+	*r = ring{floor: position, begun: position, max: r.max, full: position == 0, loaded: position == 0}
 }
 
 func (r *ring) push(p *protocol.Publication) {
@@ -76,6 +79,17 @@ func (r *ring) after(offset uint64) ([]*protocol.Publication, bool) {
 	}
 	i := sort.Search(len(r.pubs), func(i int) bool { return r.pubs[i].Offset > offset })
 	return r.pubs[i:], true
+}
+
+// young tells whether everything stored after an offset that the ring reaches is there, and accepted at a moment or
+// later. What was read from the store is without those that were over by then: of it only a publication that is
+// not over proves that nothing behind it is.
+func (r *ring) young(offset uint64, notBefore time.Time) bool {
+	i := sort.Search(len(r.pubs), func(i int) bool { return r.pubs[i].Offset > offset })
+	if i < len(r.pubs) && r.pubs[i].Accepted.Before(notBefore) {
+		return false
+	}
+	return offset > r.begun || i > 0 && !r.pubs[i-1].Accepted.Before(notBefore)
 }
 
 // has tells whether the publication with that offset is in the ring.

@@ -30,6 +30,8 @@ type Range struct {
 	// UpTo leaves out what is newer than this offset; 0 = no bound.
 	UpTo  uint64
 	Since time.Time
+	// NotBefore leaves out what was stored earlier, in whatever direction: it is over its age.
+	NotBefore time.Time
 	// Window: only the newest so many of the channel count; 0 = all that is kept. Not for patterns.
 	Window int
 	// Authenticated: false leaves out authenticated-only publications.
@@ -50,6 +52,19 @@ type Page struct {
 // forward tells the direction in which the range goes.
 func (r Range) forward() bool { return r.HasAfter || r.After > 0 || !r.Since.IsZero() }
 
+// begin is the moment from which on publications are wanted; zero = all.
+func (r Range) begin() time.Time {
+	if r.NotBefore.After(r.Since) {
+		return r.NotBefore
+	}
+	return r.Since
+}
+
+// over tells that no entry older than e is shown either.
+func (r Range) over(e entry) bool {
+	return r.Window > 0 && e.pending >= uint64(r.Window) || e.stored.Before(r.NotBefore)
+}
+
 // shows tells whether an entry belongs to the answer.
 func (r Range) shows(e entry) bool {
 	p := e.pub
@@ -58,7 +73,7 @@ func (r Range) shows(e entry) bool {
 		return false
 	case r.Window > 0 && e.pending >= uint64(r.Window):
 		return false
-	case !r.Since.IsZero() && e.stored.Before(r.Since):
+	case e.stored.Before(r.begin()):
 		return false
 	}
 	return r.Allow == nil || r.Allow(p.Channel)
@@ -191,12 +206,13 @@ func (tp tape) collect(ctx context.Context, r Range, b bounds) ([]entry, error) 
 
 func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func(entry) bool) (found []entry, err error) {
 	from, counted, size := b.from, 0, 0
-	first := !r.Since.IsZero() && b.from <= 1
+	since := r.begin()
+	first := !since.IsZero() && b.from <= 1
 	for scanned := 0; scanned < maxScanned; {
 		var entries []entry
 		var more bool
 		if first {
-			entries, more, err = tp.pageSince(ctx, r.Since, r.Limit+1)
+			entries, more, err = tp.pageSince(ctx, since, r.Limit+1)
 			first = false
 		} else {
 			entries, more, err = tp.page(ctx, from, r.Limit+1-counted)
@@ -237,7 +253,7 @@ func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows fun
 			return nil, err
 		}
 		start = max(start, b.from)
-		span, seen, hidden, err := tp.span(ctx, start, below, shows, r.Window)
+		span, seen, hidden, err := tp.span(ctx, start, below, shows, r.over)
 		if err != nil {
 			return nil, err
 		}
@@ -258,8 +274,8 @@ func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows fun
 }
 
 // span reads everything from start to below, and keeps what is shown. hidden tells that it reaches beyond the
-// window, so that looking further back is in vain.
-func (tp tape) span(ctx context.Context, start, below uint64, shows func(entry) bool, window int) (found []entry, seen int, hidden bool, err error) {
+// window or the age, so that looking further back is in vain.
+func (tp tape) span(ctx context.Context, start, below uint64, shows, over func(entry) bool) (found []entry, seen int, hidden bool, err error) {
 	for {
 		entries, more, err := tp.page(ctx, start, pageSize)
 		if err != nil {
@@ -271,7 +287,7 @@ func (tp tape) span(ctx context.Context, start, below uint64, shows func(entry) 
 			}
 			start = e.seq + 1
 			seen++
-			hidden = hidden || window > 0 && e.pending >= uint64(window)
+			hidden = hidden || over(e)
 			if shows(e) {
 				found = append(found, e)
 			}

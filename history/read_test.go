@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanfare/internal/natstest"
 	"fanfare/internal/subject"
 	"fanfare/protocol"
 )
@@ -150,6 +151,67 @@ func TestAimedApart(t *testing.T) {
 	}
 	got, more := s.read("q/a", Range{Limit: 5, Before: last})
 	want(t, "without it they count", got, more, []string{"x", "x", "x", "x", "x"}, true)
+}
+
+// TestNotBefore: what is over its age is in no page, whichever way it goes, and no resume passes over it.
+func TestNotBefore(t *testing.T) {
+	s := single(t)
+	var half time.Time
+	var offsets [11]uint64
+	for i := 1; i <= 10; i++ {
+		if i == 6 {
+			half = time.Now()
+		}
+		offsets[i] = s.put("q/a", fmt.Sprint(i))
+	}
+	for _, c := range []protocol.Channel{"q/a", "q/*"} {
+		for _, q := range []struct {
+			r        Range
+			from, to int
+			more     bool
+		}{
+			{Range{Limit: 3}, 8, 10, true},
+			{Range{Limit: 5}, 6, 10, false},
+			{Range{}, 6, 10, false},
+			{Range{Limit: 5, Before: offsets[8]}, 6, 7, false},
+			{Range{Limit: 5, Before: offsets[5]}, 1, 0, false},
+			{Range{Limit: 2, HasAfter: true}, 6, 7, true},
+			{Range{Limit: 9, After: offsets[2]}, 6, 10, false},
+			{Range{Limit: 9, Since: half.Add(-time.Hour)}, 6, 10, false},
+			{Range{Limit: 9, Since: time.Now().Add(time.Hour)}, 1, 0, false},
+		} {
+			q.r.NotBefore = half
+			got, more := s.read(c, q.r)
+			want(t, fmt.Sprintf("%s %+v", c, q.r), got, more, numbers(q.from, q.to), q.more)
+		}
+	}
+	resume := func(c protocol.Channel, what string, from, upTo int, whole bool) {
+		t.Helper()
+		pubs, ok, err := s.store.ResumeWithin(t.Context(), s.topic(c), protocol.Position{Offset: offsets[from]}, offsets[upTo], 100, half)
+		wanted := numbers(from+1, upTo)
+		if !whole {
+			wanted = numbers(1, 0)
+		}
+		if err != nil || ok != whole || !slices.Equal(ids(pubs), wanted) {
+			t.Errorf("%s, resume %s: %v %t %v", c, what, ids(pubs), ok, err)
+		}
+	}
+	resume("q/a", "from a young one", 7, 10, true)
+	resume("q/a", "from an old one with old ones behind it", 3, 10, false)
+	resume("q/a", "from an old one, of a stream that never lost one", 5, 10, true)
+
+	offsets[1] = s.put("room", "1")
+	half = time.Now()
+	offsets[2] = s.put("room", "2", func(_ *protocol.Publication, m *nats.Msg) { m.Header.Set("Nats-TTL", "1s") })
+	natstest.Eventually(t, "expiry", func() bool {
+		got, _ := s.read("room", Range{})
+		return len(got) == 1
+	})
+	offsets[3] = s.put("room", "3")
+	resume("room", "over one that is gone", 1, 3, false)
+	resume("room", "from an old one that was the newest", 1, 1, false)
+	resume("room", "from one that is gone", 2, 3, true)
+	resume("room", "from a young one", 3, 3, true)
 }
 
 // TestPattern: merged over shards by time, paged in both directions without a double or a hole.

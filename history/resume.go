@@ -13,12 +13,18 @@ import (
 // whole is true only when it is proved that nothing is missing: not with another epoch, not when something was
 // trimmed or purged, not for an offset that never was, not for more than max publications, not for a pattern.
 func (s *Store) Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int) (pubs []*protocol.Publication, whole bool, err error) {
+	return s.ResumeWithin(ctx, t, from, upTo, max, time.Time{})
+}
+
+// ResumeWithin is Resume for a channel whose publications are over when they were stored before a moment: nothing
+// that is over is given, and a message that is over proves nothing, since those behind it may have gone sooner.
+func (s *Store) ResumeWithin(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int, notBefore time.Time) (pubs []*protocol.Publication, whole bool, err error) {
 	if err := subject.Check(t.Channel); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrRange, err)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	pubs, whole, err = s.resume(ctx, t, from, upTo, max)
+	pubs, whole, err = s.resume(ctx, t, from, upTo, max, notBefore)
 	if err != nil {
 		return nil, false, fmt.Errorf("resume: %w", err)
 	}
@@ -29,7 +35,7 @@ func (s *Store) Resume(ctx context.Context, t protocol.Topic, from protocol.Posi
 	return pubs, whole, nil
 }
 
-func (s *Store) resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int) ([]*protocol.Publication, bool, error) {
+func (s *Store) resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, max int, notBefore time.Time) ([]*protocol.Publication, bool, error) {
 	shard := subject.Shard(t.Server, t.Channel)
 	fromShard, fromSeq := subject.SplitOffset(from.Offset)
 	toShard, toSeq := subject.SplitOffset(upTo)
@@ -49,12 +55,12 @@ func (s *Store) resume(ctx context.Context, t protocol.Topic, from protocol.Posi
 		}
 		toSeq = e.seq
 	}
-	r := reader{tp: tp, begin: fromSeq, last: fromSeq, to: toSeq, max: max}
+	r := reader{tp: tp, begin: fromSeq, last: fromSeq, to: toSeq, max: max, notBefore: notBefore}
 	if err := r.run(ctx); err != nil {
 		return nil, false, err
 	}
 	switch {
-	case r.tooMany, r.torn:
+	case r.tooMany, r.torn, r.over:
 		return nil, false, nil
 	case r.anchored:
 		return r.pubs, true, nil
@@ -70,9 +76,11 @@ type reader struct {
 	begin, to uint64
 	last      uint64 // sequence read last
 	max       int
+	notBefore time.Time
 
 	pubs     []*protocol.Publication
-	anchored bool // the message begin itself was read, together with what follows
+	anchored bool // the message begin itself was read, together with what follows, and is not over
+	over     bool // something that was missed is over
 	torn     bool // something was removed while reading
 	tooMany  bool
 }
@@ -84,11 +92,11 @@ func (r *reader) run(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case r.torn, r.tooMany, r.last >= r.to && r.begin < r.to, r.anchored && r.begin >= r.to:
+		case r.torn, r.tooMany, r.over, r.last >= r.to && r.begin < r.to, r.anchored && r.begin >= r.to:
 			return nil
 		case r.begin >= r.to: // nothing was missed, but was the message there? This replica may lag.
 			e, ok, err := r.tp.s.leader(ctx, r.tp.shard, query{Next: r.tp.filter, Seq: max1(r.begin)})
-			r.anchored = ok && e.seq == r.begin
+			r.anchored = ok && e.seq == r.begin && !e.stored.Before(r.notBefore)
 			return err
 		case more && progress:
 			continue
@@ -116,7 +124,7 @@ func (r *reader) page(ctx context.Context) (progress, more bool, err error) {
 	held := len(entries) > 0 && entries[0].seq == r.last
 	switch {
 	case held && r.last == r.begin:
-		r.anchored = true
+		r.anchored = !entries[0].stored.Before(r.notBefore)
 	case !held && len(entries) > 0 && r.last > r.begin:
 		r.torn = true
 		return false, false, nil
@@ -129,7 +137,7 @@ func (r *reader) page(ctx context.Context) (progress, more bool, err error) {
 			r.last = r.to // nothing between
 			return true, false, nil
 		}
-		if e.pub.Kind != 0 {
+		if r.over = r.over || e.stored.Before(r.notBefore); e.pub.Kind != 0 {
 			if len(r.pubs) == r.max {
 				r.tooMany = true
 				return true, false, nil

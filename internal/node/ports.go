@@ -68,12 +68,28 @@ func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range
 	}
 	page, err := h.Store.Read(ctx, t, history.Range{
 		Limit: r.Limit, Before: r.Before, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
-		Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
+		NotBefore: notBefore(r.MaxAge), Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
 	})
 	if err != nil {
 		return gateway.Page{}, fmt.Errorf("read history of %s: %w", t.Channel, err)
 	}
 	return gateway.Page{Publications: page.Publications, More: page.More}, nil
+}
+
+func (h historyPort) Resume(ctx context.Context, t protocol.Topic, from protocol.Position, upTo uint64, most int, maxAge time.Duration) ([]*protocol.Publication, bool, error) {
+	pubs, whole, err := h.Store.ResumeWithin(ctx, t, from, upTo, most, notBefore(maxAge))
+	if err != nil {
+		return nil, false, fmt.Errorf("resume %s: %w", t.Channel, err)
+	}
+	return pubs, whole, nil
+}
+
+// notBefore is when what is at most maxAge old was stored; zero without an age limit.
+func notBefore(maxAge time.Duration) time.Time {
+	if maxAge <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-maxAge)
 }
 
 type presencePort struct{ *presence.Directory }
