@@ -237,6 +237,32 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
+// Single excesses with pauses between them are no excess that goes on, however small the burst.
+func TestRateLimitForgives(t *testing.T) {
+	for _, burst := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			o := testOptions()
+			o.Limits.FramesPerSecond, o.Limits.FramesBurst = 1, burst
+			s := bubble(t, o, open("room", 0))
+			c := s.pipe(t, "")
+			for range 20 {
+				for range burst + 1 {
+					c.send(`{"action":"leave","options":{"channel":"room"}}`)
+				}
+				time.Sleep(2500 * time.Millisecond)
+			}
+			if n := strings.Count(strings.Join(c.texts(), ""), "rate_limited"); n != 20 {
+				t.Errorf("burst %d: %d errors", burst, n)
+			}
+			select {
+			case <-c.closed:
+				t.Errorf("burst %d: closed with %d", burst, c.code)
+			default:
+			}
+		})
+	}
+}
+
 // Refs that are remembered are bounded, also while none of them is answered.
 func TestRefsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

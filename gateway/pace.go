@@ -12,7 +12,8 @@ type pace struct {
 	tokens   float64
 	last     time.Time
 	told     time.Time // of the last error
-	since    time.Time // when the excess began; zero while within the limit
+	since    time.Time // when the excess began that goes on
+	over     time.Time // the last excess
 	channels map[protocol.Channel]*bucket
 }
 
@@ -23,6 +24,9 @@ type bucket struct {
 
 // rateStrike is how long a socket may stay over its limit before it is closed.
 const rateStrike = 10 * time.Second
+
+// rateRest is how long a socket has to keep within its limit before an excess counts as a new one.
+const rateRest = 2 * time.Second
 
 // take refills by perSecond up to burst and takes one token; otherwise it tells how long to wait.
 func take(tokens *float64, last *time.Time, now time.Time, perSecond, burst float64) (wait time.Duration, ok bool) {
@@ -52,14 +56,12 @@ func (s *Session) admit(now time.Time, channel protocol.Channel, ref string) boo
 	r := s.pace
 	wait, ok := take(&r.tokens, &r.last, now, float64(limits.FramesPerSecond), float64(max(1, limits.FramesBurst)))
 	if ok {
-		if r.tokens > float64(limits.FramesBurst)/2 {
-			r.since = time.Time{}
-		}
 		return true
 	}
-	if r.since.IsZero() {
+	if now.Sub(r.over) > rateRest {
 		r.since = now
 	}
+	r.over = now
 	s.gw.metrics.dropped.WithLabelValues("rate_limit").Inc()
 	if now.Sub(r.since) > rateStrike {
 		s.close(protocol.CloseTryAgain, "rate limit", reasonRate)
