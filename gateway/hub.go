@@ -229,7 +229,7 @@ func (h *Hub) sweep(now time.Time) {
 }
 
 func (h *Hub) sweepShard(s *hubShard, now time.Time) {
-	var gone, behind []*topic
+	var gone, behind, owing []*topic
 	var stops []func()
 	s.mu.Lock()
 	for key, t := range s.topics {
@@ -248,6 +248,8 @@ func (h *Hub) sweepShard(s *hubShard, now time.Time) {
 			gone = append(gone, t)
 		case t.followed.Load() != (t.rule.Load().History > 0) && t.opened():
 			behind = append(behind, t)
+		case t.owed.Load() && t.opened():
+			owing = append(owing, t)
 		}
 	}
 	s.mu.Unlock()
@@ -256,6 +258,9 @@ func (h *Hub) sweepShard(s *hubShard, now time.Time) {
 	}
 	for _, t := range behind {
 		h.followHistory(t)
+	}
+	for _, t := range owing {
+		h.followPresence(t)
 	}
 	for _, t := range gone {
 		h.gw.metrics.topics.Dec()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"fanfare/internal/policy"
@@ -45,14 +46,114 @@ func (t *topic) openRoster(ctx context.Context) error {
 	t.mu.Lock()
 	done := t.opening
 	t.opening = nil
-	if err != nil {
+	switch {
+	case err != nil:
 		t.roster = nil
-	} else {
+	case t.roster == nil || !t.rule.Load().Presence: // switched off meanwhile
+		t.roster = nil
+		defer stop()
+	default:
 		t.stopView = stop
 	}
 	t.mu.Unlock()
 	close(done)
 	return err
+}
+
+// followPresence gives those who asked for presence while the rule had none the list, and the updates from then on.
+// What fails is tried again by the next sweep.
+func (h *Hub) followPresence(t *topic) {
+	if !t.owed.Swap(false) {
+		return
+	}
+	h.later(0, func() {
+		select {
+		case h.switches <- struct{}{}:
+		case <-h.gw.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(h.gw.ctx, attachTimeout)
+		err := t.openRoster(ctx)
+		cancel()
+		<-h.switches
+		if err != nil {
+			h.gw.log.Warn("presence of a channel cannot be switched on", "channel", t.key.Channel, "err", err)
+			t.owed.Store(true)
+			return
+		}
+		t.showPresence()
+	})
+}
+
+// shownAtOnce is how many members are given the list at once.
+const shownAtOnce = 256
+
+// showPresence gives the list to the members who asked for it and have none.
+func (t *topic) showPresence() {
+	var waiting, busy []*subscription
+	t.mu.Lock()
+	for _, m := range t.members {
+		if m.asked && !m.presence.Load() {
+			waiting = append(waiting, m)
+		}
+	}
+	t.mu.Unlock()
+	for part := range slices.Chunk(waiting, shownAtOnce) {
+		free := make([]*subscription, 0, len(part))
+		for _, m := range part {
+			if m.session.work.TryLock() {
+				free = append(free, m)
+			} else {
+				busy = append(busy, m)
+			}
+		}
+		t.show(free)
+		for _, m := range free {
+			m.session.work.Unlock()
+		}
+	}
+	for _, m := range busy { // theirs may be a frame that takes long
+		m.session.work.Lock()
+		t.show([]*subscription{m})
+		m.session.work.Unlock()
+	}
+}
+
+// show gives members the list. Their sessions process no frame meanwhile; live frames are held back until it is out.
+func (t *topic) show(members []*subscription) {
+	now := time.Now()
+	t.mu.Lock()
+	t.roomLocked()
+	t.settleLocked()
+	if t.roster == nil || t.opening != nil {
+		t.mu.Unlock()
+		return
+	}
+	list := t.roster.snapshot()
+	t.roster.unwatched = 0
+	shown := make([]*subscription, 0, len(members))
+	before := make([][]byte, 0, len(members)) // live frames from before the list
+	for _, m := range members {
+		if m.index < 0 || m.presence.Load() {
+			continue
+		}
+		before = append(before, t.beginAgainLocked(m))
+		m.hold.Store(&hold{})
+		m.presence.Store(true)
+		shown = append(shown, m)
+	}
+	if t.batch.empty() {
+		t.mu.Unlock()
+	} else {
+		t.flushLocked(now, false)
+	}
+	for i, m := range shown {
+		if len(before[i]) > 0 {
+			_ = m.session.conn.write(before[i])
+		}
+		m.session.sendPresenceFull(t.key.Channel, list)
+		m.release()
+	}
 }
 
 // fillLocked enters the members of this node.

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fanfare/internal/policy"
 	"fanfare/protocol"
 )
 
@@ -93,11 +94,17 @@ func (c *client) seen() *view {
 	return v
 }
 
-// Whatever members do, everybody who watches is told each coming and going once, and ends up with who is there.
+// Whatever members do, everybody who watches is told each coming and going once, and ends up with who is there; also
+// when presence is switched off and on meanwhile, every other seed.
 func TestPresenceModel(t *testing.T) {
-	for seed := range uint64(15) {
+	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 2))
+			on := true
+			change := func(s *server) {
+				on = !on
+				s.change(t, with(nested("chat", 0), func(r *policy.Rule) { r.Presence = on }))
+			}
 			s := bubble(t, testOptions(), nested("chat", 0))
 			names := []string{"chat/a", "chat/b/c", "chat/*"}
 			var clients []*client
@@ -130,6 +137,12 @@ func TestPresenceModel(t *testing.T) {
 				if rng.IntN(3) == 0 {
 					synctest.Wait()
 				}
+				if seed%2 == 1 && rng.IntN(8) == 0 {
+					change(s)
+				}
+			}
+			if !on {
+				change(s)
 			}
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -166,6 +179,9 @@ func checkView(t *testing.T, s *server, c *client, name protocol.Channel, what s
 	defer top.mu.Unlock()
 	member := false
 	for _, m := range top.members {
+		if m.asked && !m.presence.Load() {
+			t.Errorf("%s: a member that asked has no list", what)
+		}
 		member = member || m.presence.Load() && strings.Contains(strings.Join(c.texts(), ""), `"action":"join","options":{"channel":"`+string(name)+`"`) && m.session.id == c.id()
 	}
 	if !member || !watching {

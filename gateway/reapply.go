@@ -71,6 +71,7 @@ func (g *Gateway) follow(t *topic) *policy.Rule {
 		stop()
 	}
 	g.hub.followHistory(t)
+	g.hub.followPresence(t)
 	return rule
 }
 
@@ -97,9 +98,13 @@ func (t *topic) switchLocked(was, rule *policy.Rule) (stop func()) {
 		}
 		stop = t.stopView
 		t.roster, t.stopView = nil, nil
+		t.owed.Store(false)
 	case !was.Presence && rule.Presence:
 		for _, m := range t.members {
 			t.announceLocked(m, protocol.PresenceJoin)
+			if m.asked {
+				t.owed.Store(true)
+			}
 		}
 	case rule.Presence && moved:
 		for _, m := range t.members {

@@ -120,7 +120,8 @@ func TestReapplyOfMessaging(t *testing.T) {
 	})
 }
 
-// Presence that is switched on makes the members known; switched off, nobody is listed any more.
+// Presence that is switched on makes the members known, to those who asked for it too; switched off, nobody is listed
+// any more.
 func TestReapplyOfPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		off := with(open("room", 0), func(r *policy.Rule) { r.Presence = false })
@@ -133,6 +134,9 @@ func TestReapplyOfPresence(t *testing.T) {
 		s.change(t, open("room", 0))
 		if n := len(s.memory.members()); n != 1 {
 			t.Errorf("%d members once it is on", n)
+		}
+		if full := m.action("presence_full"); strings.Count(string(full.Payload), "socketId") != 1 {
+			t.Errorf("list once it is on: %s", full.Payload)
 		}
 		m.send(joinFrame("room")) // without the flag
 		m.join("room", `{"history":false,"presence":true}`)
@@ -153,6 +157,61 @@ func TestReapplyOfPresence(t *testing.T) {
 			t.Errorf("error: %s", e.Payload)
 		}
 	})
+}
+
+// Whoever asked for presence, while it was on or off, has a true list once it is on again.
+func TestReapplyOfPresenceAgain(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			on := nested("chat", 0)
+			off := with(on, func(r *policy.Rule) { r.Presence = false })
+			s := bubble(t, testOptions(), on)
+			const asks = `{"history":false,"presence":true}`
+			a, b, silent, p := s.pipe(t, ""), s.pipe(t, ""), s.pipe(t, ""), s.pipe(t, "")
+			a.join("chat/a", asks)
+			b.join("chat/a", asks)
+			silent.join("chat/a", "null")
+			p.join("chat/*", asks)
+			synctest.Wait()
+			s.change(t, off)
+			b.send(`{"action":"leave","options":{"channel":"chat/a"}}`)
+			late := s.pipe(t, "")
+			late.join("chat/a", asks)
+			a.send(`{"action":"message","options":{"channel":"chat/a"},"payload":"before"}`)
+			synctest.Wait()
+			s.memory.presenceMu.Lock()
+			s.memory.watchFails = fails
+			s.memory.presenceMu.Unlock()
+			s.change(t, on)
+			synctest.Wait()
+			if v := a.seen(); !fails && v.fulls != 2 {
+				t.Errorf("%d lists at once", v.fulls)
+			}
+			s.memory.presenceMu.Lock()
+			s.memory.watchFails = false
+			s.memory.presenceMu.Unlock()
+			time.Sleep(topicIdle) // what failed is tried again
+			c := s.pipe(t, "")
+			c.join("chat/a", asks)
+			c.send(`{"action":"presence_update","options":{"channel":"chat/a"},"payload":{"data":{"here":1}}}`)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for name, x := range map[string]*client{"a": a, "late": late, "pattern": p} {
+				if v := x.seen(); len(v.entries) != 4 { // a, the silent one, the late one and c
+					t.Errorf("%s sees %v", name, v.entries)
+				}
+				if n := strings.Count(strings.Join(x.texts(), ""), `"here":1`); n != 1 {
+					t.Errorf("%s: %d updates", name, n)
+				}
+			}
+			if got := strings.Join(silent.texts(), ""); strings.Contains(got, "presence_") {
+				t.Errorf("presence for who did not ask: %s", got)
+			}
+			if v := a.seen(); v.fulls != 2 {
+				t.Errorf("%d lists", v.fulls)
+			}
+		})
+	}
 }
 
 // A channel that gets a rule of its own leaves the list of the pattern it was under, and comes back when that

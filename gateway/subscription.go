@@ -24,7 +24,9 @@ type subscription struct {
 	start  uint64
 	// data is the member's presence data; guarded by topic.mu.
 	data json.RawMessage
-	// presence: the session asked for presence; changed with topic.mu held.
+	// asked: the session asked for presence, whether or not the rule has it; guarded by topic.mu.
+	asked bool
+	// presence: the session got the list and gets the updates; changed with topic.mu held.
 	presence atomic.Bool
 	// expelled: the session may not be a member any more; guarded by session.mu.
 	expelled bool

@@ -45,6 +45,7 @@ type topic struct {
 	roster   *roster       // nil while nobody asked for presence
 	opening  chan struct{} // closed when the roster being opened is there
 	stopView func()
+	owed     atomic.Bool // members who asked for presence have no list, because the rule had no presence
 
 	batch    batch
 	number   uint64        // of batch; grows with every flush
