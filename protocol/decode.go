@@ -213,12 +213,12 @@ func actionOf(raw []byte) Action {
 	return ActionUnknown
 }
 
-// optionalString reads a value that is a string, null or absent (nil); false when it is anything else.
+// optionalString reads a value that is a string, null or absent (nil); false when it is anything else, or no text.
 func optionalString(raw []byte) (string, bool) {
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
 		return "", true
-	case raw[0] != '"':
+	case raw[0] != '"' || broken(raw):
 		return "", false
 	}
 	return string(unquote(raw)), true

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -57,9 +58,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		var options map[string]json.RawMessage
 		optionsOK := top["options"] == nil || json.Unmarshal(top["options"], &options) == nil
-		channel, channelOK := text(options["channel"])
-		socket, socketOK := text(options["socketId"])
-		ref, refOK := text(options["ref"])
+		channel, channelOK := name(options["channel"])
+		socket, socketOK := name(options["socketId"])
+		ref, refOK := name(options["ref"])
 		if len(ref) > protocol.MaxRef {
 			ref, refOK = "", false
 		}
@@ -90,6 +91,17 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("payload %q, want %q", r.Payload, top["payload"])
 		}
 	})
+}
+
+// wellPaired are JSON strings in which no escape is half a surrogate pair.
+var wellPaired = regexp.MustCompile(`(?s)^(?:[^\\]|\\[^u]|\\u(?:[^dD]...|[dD][0-7]..)|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*$`)
+
+// name is text that is what it says: half a pair reads as U+FFFD, as any other half does.
+func name(raw json.RawMessage) (string, bool) {
+	if raw != nil && !wellPaired.Match(raw) {
+		return "", false
+	}
+	return text(raw)
 }
 
 // text reads a JSON string; absent and null are "".

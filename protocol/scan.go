@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Errors of the scanner; Decode turns them into an Error for the client.
@@ -286,6 +288,42 @@ func unquote(raw []byte) []byte {
 		return nil // not after str
 	}
 	return []byte(out)
+}
+
+// broken tells whether a string that str has checked holds the escape of half a surrogate pair: it stands for no
+// character, and what it was in two names would make them one.
+func broken(raw []byte) bool {
+	for i := bytes.IndexByte(raw, '\\'); i >= 0 && i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		if i++; raw[i] != 'u' {
+			continue
+		}
+		r := rune(hex4(raw[i+1:]))
+		i += 4
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		if i+6 >= len(raw) || raw[i+1] != '\\' || raw[i+2] != 'u' || utf16.DecodeRune(r, rune(hex4(raw[i+3:]))) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// hex4 reads four hexadecimal digits that str has checked.
+func hex4(digits []byte) (n uint16) {
+	for _, c := range digits[:4] {
+		if c <= '9' {
+			c -= '0'
+		} else {
+			c = (c | 0x20) - 'a' + 10
+		}
+		n = n<<4 | uint16(c)
+	}
+	return n
 }
 
 // bracketStack remembers for each open bracket whether it is an object. The limit on depth bounds it; the
