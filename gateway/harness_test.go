@@ -123,7 +123,7 @@ func (m *memory) Read(_ context.Context, t protocol.Topic, r Range, allow func(p
 	var all []*protocol.Publication
 	for _, p := range m.stored {
 		if p.Server == t.Server && (p.Channel == t.Channel || t.Channel.Covers(p.Channel)) && (r.UpTo == 0 || p.Offset <= r.UpTo) &&
-			(r.Before == 0 || p.Offset < r.Before) && p.Offset > r.After && (r.MaxAge == 0 || time.Since(p.Accepted) <= r.MaxAge) && (allow == nil || allow(p.Channel)) {
+			(r.Before == 0 && !r.HasBefore || p.Offset < r.Before) && p.Offset > r.After && (r.MaxAge == 0 || time.Since(p.Accepted) <= r.MaxAge) && (allow == nil || allow(p.Channel)) {
 			all = append(all, p)
 		}
 	}

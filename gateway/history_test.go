@@ -105,6 +105,7 @@ func TestHistoryPages(t *testing.T) {
 			{`{"limit":25}`, 16, 40, "false"},
 			{`{"limit":1000}`, 16, 40, "false"},
 			{`{"after":"30"}`, 31, 40, "false"},
+			{`{"before":"36","limit":5}`, 31, 35, "true"},
 		} {
 			c.send(`{"action":"history","options":{"channel":"room"},"payload":` + q.payload + `}`)
 			h := string(c.action("history").Payload)
@@ -116,6 +117,7 @@ func TestHistoryPages(t *testing.T) {
 				t.Errorf("%s: more is %q, want %q", q.payload, more, q.more)
 			}
 		}
+		c.page("room", `{"before":"0"}`, "[]", false)
 	})
 }
 

@@ -50,10 +50,11 @@ type History interface {
 // Range says which stored publications are wanted: at most Limit, oldest first. Before gives the nearest
 // older ones, After the oldest newer ones, Since those from a moment on, none of them the latest ones.
 type Range struct {
-	Limit    int
-	Before   uint64
-	After    uint64
-	HasAfter bool
+	Limit     int
+	Before    uint64
+	HasBefore bool // Before 0 counts as given: nothing is older
+	After     uint64
+	HasAfter  bool
 	// UpTo leaves out what is newer than this offset; 0 = no bound.
 	UpTo uint64
 	// Window is how many the channel keeps: older ones are as if they were gone; 0 = all.

@@ -21,7 +21,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 		return nil, false, nil
 	}
 	identity := s.Identity()
-	latest := ask.Before == 0 && !ask.HasAfter && ask.Since.IsZero()
+	latest := !ask.HasBefore && !ask.HasAfter && ask.Since.IsZero()
 	if latest && !t.pattern() && t.catchUp(ctx, 0) {
 		if err := t.loadRing(ctx); err != nil {
 			return nil, false, err
@@ -34,8 +34,8 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 		}
 	}
 	r := Range{
-		Limit: limit, Before: ask.Before, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since, UpTo: upTo, Window: rule.History,
-		MaxAge: maxAge(rule), Authenticated: identity.Authenticated, AimedApart: true,
+		Limit: limit, Before: ask.Before, HasBefore: ask.HasBefore, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since,
+		UpTo: upTo, Window: rule.History, MaxAge: maxAge(rule), Authenticated: identity.Authenticated, AimedApart: true,
 	}
 	forward := ask.HasAfter || !ask.Since.IsZero()
 	for {
@@ -59,7 +59,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 		case forward: // a page full of what is for others
 			r.After, r.HasAfter = page.Publications[n-1].Offset, true
 		default:
-			r.Before = page.Publications[0].Offset
+			r.Before, r.HasBefore = page.Publications[0].Offset, true
 		}
 	}
 }

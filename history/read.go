@@ -23,10 +23,11 @@ const (
 // Range says which publications are wanted, oldest first: with After or Since the oldest newer ones, with Before
 // the nearest older ones, with none of them the latest ones.
 type Range struct {
-	Limit    int // at most; default and most MaxLimit
-	Before   uint64
-	After    uint64
-	HasAfter bool // After 0 counts as given
+	Limit     int // at most; default and most MaxLimit
+	Before    uint64
+	HasBefore bool // Before 0 counts as given: nothing is older
+	After     uint64
+	HasAfter  bool // After 0 counts as given
 	// UpTo leaves out what is newer than this offset; 0 = no bound.
 	UpTo  uint64
 	Since time.Time
@@ -117,6 +118,9 @@ func (s *Store) Read(ctx context.Context, t protocol.Topic, r Range) (Page, erro
 	if r.Limit == 0 || r.Limit > MaxLimit {
 		r.Limit = MaxLimit
 	}
+	if r.Before == 0 && r.HasBefore {
+		return Page{}, nil
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var entries []entry
@@ -174,7 +178,7 @@ func (s *Store) readChannel(ctx context.Context, t protocol.Topic, r Range) ([]e
 		offset, add uint64
 	}{{r.Before, 0}, {r.UpTo, 1}} {
 		if limit.offset > 0 {
-			if seq := sequence(limit.offset) + limit.add; b.below == 0 || seq < b.below {
+			if seq := max1(sequence(limit.offset) + limit.add); b.below == 0 || seq < b.below {
 				b.below = seq
 			}
 		}

@@ -53,6 +53,8 @@ func TestPages(t *testing.T) {
 		{"before, at the beginning", Range{Limit: 5, Before: offsets[6]}, 1, 5, false},
 		{"before, fewer than asked", Range{Limit: 5, Before: offsets[4]}, 1, 3, false},
 		{"before the first", Range{Limit: 5, Before: offsets[1]}, 1, 0, false},
+		{"before everything", Range{Limit: 5, HasBefore: true}, 1, 0, false},
+		{"before a shard's first sequence", Range{Limit: 5, Before: subject.Shards - 1}, 1, 0, false},
 		{"before the future", Range{Limit: 5, Before: offsets[400] + 1<<20}, 396, 400, true},
 		{"after", Range{Limit: 5, After: offsets[100]}, 101, 105, true},
 		{"after, at the end", Range{Limit: 5, After: offsets[395]}, 396, 400, false},

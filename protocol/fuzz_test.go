@@ -165,7 +165,7 @@ func FuzzPayloads(f *testing.F) {
 			if !valid {
 				t.Fatalf("DecodeHistory accepted %q", b)
 			}
-			if h.Limit < 0 || h.Before > 0 && h.HasAfter || h.Paged && !isObject {
+			if h.Limit < 0 || h.HasBefore && h.HasAfter || h.Before > 0 && !h.HasBefore || h.Paged && !isObject {
 				t.Fatalf("%q: %+v", b, h)
 			}
 		}

@@ -79,7 +79,9 @@ type HistoryRequest struct {
 	Paged  bool
 	Limit  int // 0 = as many as the rule keeps
 	Before uint64
-	After  uint64
+	// HasBefore: before was given, possibly as 0 (nothing is older).
+	HasBefore bool
+	After     uint64
 	// HasAfter: after was given, possibly as 0 (from the very beginning).
 	HasAfter bool
 	Since    time.Time
@@ -119,7 +121,7 @@ func DecodeHistory(payload []byte) (h HistoryRequest, failed *Error) {
 		if h.Before, ok = parseOffset(before); !ok {
 			return bad("before", "an offset")
 		}
-		h.Paged = true
+		h.Paged, h.HasBefore = true, true
 	}
 	if given(after) {
 		if h.After, ok = parseOffset(after); !ok {
@@ -133,7 +135,7 @@ func DecodeHistory(payload []byte) (h HistoryRequest, failed *Error) {
 		}
 		h.Paged = true
 	}
-	if given(before) && (h.HasAfter || given(since)) {
+	if h.HasBefore && (h.HasAfter || given(since)) {
 		return bad("before", "given without after and since")
 	}
 	return h, nil

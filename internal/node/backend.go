@@ -173,7 +173,7 @@ func (b *backend) History(ctx context.Context, q api.HistoryQuery) (api.HistoryP
 		r.Window = q.Rule.History
 	}
 	if q.Before != nil {
-		r.Before = *q.Before
+		r.Before, r.HasBefore = *q.Before, true
 	}
 	if q.After != nil {
 		r.After, r.HasAfter = *q.After, true

@@ -67,7 +67,7 @@ func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range
 		window = 0 // a pattern's window would be one for all its channels
 	}
 	page, err := h.Store.Read(ctx, t, history.Range{
-		Limit: r.Limit, Before: r.Before, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
+		Limit: r.Limit, Before: r.Before, HasBefore: r.HasBefore, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
 		NotBefore: notBefore(r.MaxAge), Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
 	})
 	if err != nil {
