@@ -238,7 +238,8 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 	}
 	pubs, ok := t.ring.after(from.Offset)
 	// Without an epoch only the publication itself proves that the offset is one of this sequence.
-	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset)) && (ttl == 0 || t.ring.young(from.Offset, time.Now().Add(-ttl)))
+	boundary := t.rule.Load().KeptFrom()
+	ok = ok && (ask.EpochGiven || t.ring.has(from.Offset) && t.ring.young(from.Offset, boundary)) && (ttl == 0 || t.ring.young(from.Offset, time.Now().Add(-ttl)))
 	pubs = append([]*protocol.Publication(nil), pubs...)
 	t.mu.Unlock()
 	if ok {
@@ -247,7 +248,7 @@ func (t *topic) missed(ctx context.Context, ask protocol.Join, upTo protocol.Pos
 		}
 		return pubs, true
 	}
-	if !ask.EpochGiven && t.rule.Load().Mark() != "" {
+	if !ask.EpochGiven && !boundary.IsZero() {
 		return nil, false // nothing tells on which side of the interruption the offset lies
 	}
 	pubs, whole, err := t.hub.gw.history.Resume(ctx, t.key, from, upTo.Offset, resumeMax, ttl)

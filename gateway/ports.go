@@ -59,6 +59,8 @@ type Range struct {
 	UpTo uint64
 	// Window is how many the channel keeps: older ones are as if they were gone; 0 = all.
 	Window int
+	// NotBefore leaves out what was stored earlier.
+	NotBefore time.Time
 	// MaxAge leaves out what is older; 0 = no age limit.
 	MaxAge time.Duration
 	Since  time.Time

@@ -35,7 +35,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 	}
 	r := Range{
 		Limit: limit, Before: ask.Before, HasBefore: ask.HasBefore, After: ask.After, HasAfter: ask.HasAfter, Since: ask.Since,
-		UpTo: upTo, Window: rule.History, MaxAge: maxAge(rule), Authenticated: identity.Authenticated, AimedApart: true,
+		UpTo: upTo, Window: rule.History, NotBefore: rule.KeptFrom(), MaxAge: maxAge(rule), Authenticated: identity.Authenticated, AimedApart: true,
 	}
 	forward := ask.HasAfter || !ask.Since.IsZero()
 	for {
@@ -111,7 +111,7 @@ func (t *topic) loadRing(ctx context.Context) error {
 	if done {
 		return nil
 	}
-	page, err := t.hub.reads.do(ctx, t, Range{Limit: most, UpTo: floor, Authenticated: true})
+	page, err := t.hub.reads.do(ctx, t, Range{Limit: most, UpTo: floor, NotBefore: t.rule.Load().KeptFrom(), Authenticated: true})
 	if err != nil {
 		return err
 	}

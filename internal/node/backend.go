@@ -162,7 +162,7 @@ func sameRuleID(_ *backend, q api.PresenceQuery, c protocol.Channel) bool {
 }
 
 func (b *backend) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error) {
-	r := history.Range{Limit: q.Limit, Since: q.Since, Authenticated: true, NotBefore: notBefore(time.Duration(q.Rule.HistoryTTL) * time.Second)}
+	r := history.Range{Limit: q.Limit, Since: q.Since, Authenticated: true, NotBefore: q.Rule.KeptSince(time.Now())}
 	pattern := q.Channel.IsPattern()
 	if pattern {
 		r.Allow = func(c protocol.Channel) bool {

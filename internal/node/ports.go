@@ -68,7 +68,7 @@ func (h historyPort) Read(ctx context.Context, t protocol.Topic, r gateway.Range
 	}
 	page, err := h.Store.Read(ctx, t, history.Range{
 		Limit: r.Limit, Before: r.Before, HasBefore: r.HasBefore, After: r.After, HasAfter: r.HasAfter, UpTo: r.UpTo, Since: r.Since,
-		NotBefore: notBefore(r.MaxAge), Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
+		NotBefore: later(r.NotBefore, notBefore(r.MaxAge)), Window: window, Authenticated: r.Authenticated, AimedApart: r.AimedApart, Allow: allow,
 	})
 	if err != nil {
 		return gateway.Page{}, fmt.Errorf("read history of %s: %w", t.Channel, err)
@@ -82,6 +82,13 @@ func (h historyPort) Resume(ctx context.Context, t protocol.Topic, from protocol
 		return nil, false, fmt.Errorf("resume %s: %w", t.Channel, err)
 	}
 	return pubs, whole, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // notBefore is when what is at most maxAge old was stored; zero without an age limit.

@@ -28,11 +28,18 @@ func (r *Rule) Mark() string {
 	return "-" + strconv.FormatInt(r.era.Began, 36)
 }
 
-// KeptSince is the time before which nothing of a channel counts as kept; zero = everything counts.
-func (r *Rule) KeptSince(now time.Time) (since time.Time) {
-	if r.era.Began != 0 {
-		since = r.era.boundary()
+// KeptFrom is the time before which nothing of a channel counts as kept because its history was interrupted; zero = it
+// was not.
+func (r *Rule) KeptFrom() time.Time {
+	if r.era.Began == 0 {
+		return time.Time{}
 	}
+	return r.era.boundary()
+}
+
+// KeptSince is the time before which nothing of a channel counts as kept, its age included; zero = everything counts.
+func (r *Rule) KeptSince(now time.Time) time.Time {
+	since := r.KeptFrom()
 	if r.HistoryTTL > 0 {
 		if oldest := now.Add(-time.Duration(r.HistoryTTL) * time.Second); oldest.After(since) {
 			since = oldest
