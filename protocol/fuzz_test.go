@@ -36,6 +36,7 @@ func FuzzDecode(f *testing.F) {
 		`{"\u0061ction":"jo\u0069n","options":{"channel":"\ud83d\ude00\ud800\u0000"}}`,
 		`{"action":"message","payload":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`,
 		`{"action":"message","payload":` + strings.Repeat(`{"a":[`, 9) + strings.Repeat(`]}`, 9) + `}`,
+		`{"action":"message","options":{"channel":"c","ref":""}}`,
 		"{\"action\":\"\xff\"}", `{"a":-0.5e+7,"b":[1,{},[],"x",true,false,null]}`, `{} {}`, `[{}]`, `{"a":01}`, `{"a":1.}`, `{"a":-}`,
 	} {
 		f.Add([]byte(s))
@@ -64,6 +65,7 @@ func FuzzDecode(f *testing.F) {
 		if len(ref) > protocol.MaxRef {
 			ref, refOK = "", false
 		}
+		refOK = refOK && string(options["ref"]) != `""`
 		auth := string(options["authenticated"])
 		authOK := auth == "" || auth == "null" || auth == "true" || auth == "false"
 		action, actionOK := text(top["action"])
