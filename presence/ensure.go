@@ -112,8 +112,10 @@ func asWanted(have, want jetstream.StreamConfig) bool {
 		have.RePublish != nil && *have.RePublish == *want.RePublish
 }
 
-// errInvalidConfig comes with code 500.
-const errInvalidConfig = 10052
+const (
+	errNoPeers       = 10005 // too few brokers are there, with code 400
+	errInvalidConfig = 10052 // comes with code 500
+)
 
 // permanent tells errors that trying again does not cure: a configuration the broker refuses. Another gateway
 // creating the same stream at the same moment is not one of them.
@@ -122,7 +124,7 @@ func permanent(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	return (api.Code == 400 || api.ErrorCode == errInvalidConfig) && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse
+	return (api.Code == 400 || api.ErrorCode == errInvalidConfig) && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse && api.ErrorCode != errNoPeers
 }
 
 // wait pauses; it returns the context's error when that ends first.
