@@ -48,18 +48,9 @@ func (r *Rule) KeptSince(now time.Time) time.Time {
 	return since
 }
 
-// boundary lies between what was kept before the history ended and what is kept since it began: well off both, as the
-// clocks of those who store messages are not the one of who changed the settings.
-func (e Era) boundary() time.Time {
-	gap := int64(shortBreak)
-	if e.Ended != 0 {
-		gap = min(gap, (e.Began-e.Ended)/2)
-	}
-	return time.UnixMilli(e.Began - gap)
-}
-
-// shortBreak is how long, in milliseconds, history was surely off before it began, where it is not known.
-const shortBreak = 500
+// boundary lies between what was kept before the history ended and what is kept since it began, as far off both as can
+// be: those who store messages have other clocks than those who change settings.
+func (e Era) boundary() time.Time { return time.UnixMilli(e.Began - (e.Began-e.Ended)/2) }
 
 // maxEnded bounds how many targets without a rule are remembered to have had one that kept messages.
 const maxEnded = 1000

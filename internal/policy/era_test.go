@@ -20,7 +20,7 @@ func TestEras(t *testing.T) {
 		channel protocol.Channel
 		steps   [][]Rule
 		began   int // step; 0 = the first era goes on
-		forgets int // the last step forgets what is older than this step; 0 = nothing, half a second before began when they are the same
+		forgets int // the last step forgets what is older than this step; 0 = nothing, or than the middle of the interruption, a second long, when it is began
 	}{
 		{name: "nothing changes", channel: "a", steps: [][]Rule{{rule("a", 100)}, {rule("a", 100)}}},
 		{name: "another size", channel: "a", steps: [][]Rule{{rule("a", 100)}, {rule("a", 25)}}},
@@ -88,7 +88,7 @@ func TestEras(t *testing.T) {
 			before, yes := is.Forgotten(was, c.channel)
 			want := at(c.forgets)
 			if c.forgets > 0 && c.forgets == c.began {
-				want = want.Add(-shortBreak * time.Millisecond)
+				want = want.Add(-time.Second / 2)
 			}
 			if yes != (c.forgets > 0) || yes && !before.Equal(want) {
 				t.Errorf("forgets %v before %v, want before %v", yes, before, want)
@@ -100,8 +100,8 @@ func TestEras(t *testing.T) {
 	}
 }
 
-// What was kept right before a short break does not come back.
-func TestShortBreak(t *testing.T) {
+// What was kept right before a short break does not come back, and age counts too.
+func TestKeptSince(t *testing.T) {
 	e := Era{Ended: 10_000, Began: 10_020}
 	if got := e.boundary().UnixMilli(); got != 10_010 {
 		t.Errorf("boundary %d", got)
