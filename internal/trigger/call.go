@@ -105,6 +105,9 @@ func (c *Caller) post(ctx context.Context, t *policy.Trigger, body []byte) ([]by
 		return nil, failed(outcomeTooLarge, fmt.Errorf("%d bytes, at most %d", resp.ContentLength, c.limits.AnswerBytes))
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.limits.AnswerBytes)+1))
+	if end, bounded := ctx.Deadline(); err == nil && bounded && time.Now().After(end) {
+		err = context.DeadlineExceeded // late, though a machine short of time has not noticed
+	}
 	if err != nil {
 		return nil, transportFailure(err)
 	}
