@@ -343,6 +343,22 @@ func TestHistoryPagesBesideAimedEvents(t *testing.T) {
 	})
 }
 
+// What is aimed at a user does not reach a pattern, neither live nor in its history.
+func TestPatternHistoryWithoutAimedEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := bubble(t, testOptions(), nested("chat", 250))
+		s.keep("chat/a", 2)
+		p := event("chat/a", "for user 1")
+		p.Audience = protocol.Audience{Kind: protocol.User, DboID: 7, RowID: "1"}
+		s.memory.publish(p, true, func(protocol.Receipt, error) {})
+		c := s.pipe(t, "user-1")
+		c.join("chat/*", "null")
+		c.page("chat/*", `{"limit":5}`, "[1 2]", false)
+		c.join("chat/a", "null")
+		c.page("chat/a", `{"limit":5}`, "[1 2 3]", false)
+	})
+}
+
 // page asks for history and compares the offsets of the answer.
 func (c *client) page(channel, payload, want string, more bool) {
 	c.tb.Helper()

@@ -45,7 +45,7 @@ func (t *topic) read(ctx context.Context, s *Session, rule *policy.Rule, ask pro
 		}
 		pubs := make([]*protocol.Publication, 0, min(limit, len(page.Publications)))
 		for _, p := range page.Publications {
-			if mayRead(identity, s.id, p) {
+			if mayRead(identity, s.id, p) && (!t.pattern() || p.Audience.Kind < protocol.User) { // what is aimed does not reach a pattern
 				pubs = append(pubs, p)
 			}
 		}
