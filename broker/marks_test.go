@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"fanfare/internal/natstest"
+	"fanfare/internal/subject"
 	"fanfare/protocol"
 )
 
@@ -157,6 +158,8 @@ func TestFrozenBroker(t *testing.T) {
 		}
 		return ids
 	}
+	// What is not stored goes only where servers know of an interest, and they tell each other in their own time.
+	cluster.Nodes[0].AwaitInterest(t, subject.Live(topic("room/x")), subject.Live(topic("room/*")))
 	want := send(0, 10)
 	room.expect(t, want...)
 	below.expect(t, want...)

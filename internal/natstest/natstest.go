@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -111,6 +112,22 @@ func NewCluster(t testing.TB, n int) *Cluster {
 		return false
 	})
 	return c
+}
+
+// AwaitInterest waits until the server knows that another one of its cluster has subscribers of all these subjects.
+func (n *Node) AwaitInterest(t testing.TB, subjects ...string) {
+	t.Helper()
+	Eventually(t, fmt.Sprintf("%s to know of %v", n.Name, subjects), func() bool {
+		routes, err := n.srv.Routez(&server.RoutezOptions{Subscriptions: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var known []string
+		for _, r := range routes.Routes {
+			known = append(known, r.Subs...)
+		}
+		return !slices.ContainsFunc(subjects, func(s string) bool { return !slices.Contains(known, s) })
+	})
 }
 
 // URLs are the addresses for clients.
