@@ -214,10 +214,12 @@ func bubble(tb testing.TB, o Options, rules ...policy.Rule) *server {
 	return s
 }
 
-// pipe opens a socket over a pipe.
+// pipe opens a socket over a pipe. The gateway knows it when pipe returns: the answer to the handshake comes earlier.
 func (s *server) pipe(tb testing.TB, token string) *client {
 	tb.Helper()
 	here, there := net.Pipe()
 	go s.front.handshake(tb.Context(), there)
-	return dialOver(tb, here, "hash", token)
+	c := dialOver(tb, here, "hash", token)
+	synctest.Wait()
+	return c
 }
