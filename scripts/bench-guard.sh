@@ -3,7 +3,8 @@
 # not depend on how fast or how busy the machine is. With --update it writes the baseline anew.
 #
 # A benchmark is run twice with different numbers of rounds, and the difference divided by the rounds between them: what
-# starting takes falls out. Go's collector and preemption are off, one thread runs.
+# starting takes falls out. Go's collector and preemption are off, one thread runs. Beside BenchmarkDispatch/stored an
+# embedded broker runs, whose own doings count, the more the busier the machine (3100 to 4700 seen): hence its tolerance.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
