@@ -72,35 +72,33 @@ func (s *Store) PurgeIf(ctx context.Context, t protocol.Topic, forget func(proto
 	return nil
 }
 
-// purgeBefore removes what was stored of a channel before a moment; the zero one stands for everything.
+// purgeBefore removes what was stored of a channel before a moment; the zero one stands for everything. The leader says
+// whether the channel has something newer. If so the replica that is asked where that begins knows it, or will.
 func (s *Store) purgeBefore(ctx context.Context, t protocol.Topic, before time.Time) error {
 	if before.IsZero() {
 		return s.Purge(ctx, t)
 	}
 	shard := subject.Shard(t.Server, t.Channel)
-	below, err := s.firstSince(ctx, shard, before)
-	if err != nil {
-		return fmt.Errorf("purge: %w", err)
-	}
-	return s.purge(ctx, shard, purgeRequest{Filter: subject.StoredIn(shard, t.Server, t.Channel), Below: below})
-}
-
-// firstSince is the sequence of the first message stored at a moment or later, or of the one that will be. A replica
-// that lags does not know it.
-func (s *Store) firstSince(ctx context.Context, shard int, at time.Time) (uint64, error) {
+	filter := subject.StoredIn(shard, t.Server, t.Channel)
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		leader, err := s.info(ctx, shard)
+		newest, ok, err := s.leader(ctx, shard, query{Last: filter})
+		switch {
+		case err != nil:
+			return fmt.Errorf("purge: %w", err)
+		case !ok:
+			return nil
+		case newest.stored.Before(before):
+			return s.purge(ctx, shard, purgeRequest{Filter: filter, Below: newest.seq + 1})
+		}
+		begin, err := s.seqAt(ctx, shard, before)
 		if err != nil {
-			return 0, err
+			return fmt.Errorf("purge: %w", err)
 		}
-		if leader.State.LastTime.Before(at) {
-			return leader.State.LastSeq + 1, nil
-		}
-		if seq, err := s.seqAt(ctx, shard, at); seq > 0 || err != nil {
-			return seq, err
+		if begin > 0 {
+			return s.purge(ctx, shard, purgeRequest{Filter: filter, Below: begin})
 		}
 		if !pause(ctx, wait) {
-			return 0, unavailable(context.Cause(ctx))
+			return fmt.Errorf("purge: %w", unavailable(context.Cause(ctx)))
 		}
 	}
 }

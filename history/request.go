@@ -173,7 +173,6 @@ type streamInfo struct {
 	State   struct {
 		FirstSeq   uint64            `json:"first_seq"`
 		LastSeq    uint64            `json:"last_seq"`
-		LastTime   time.Time         `json:"last_ts"`
 		NumDeleted uint64            `json:"num_deleted"`
 		Subjects   map[string]uint64 `json:"subjects"` // messages by subject, when asked for
 	} `json:"state"`

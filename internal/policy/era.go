@@ -11,9 +11,9 @@ import (
 )
 
 // Era is when the history of a rule's channels was interrupted: when it last ended and when it last began anew, in
-// Unix milliseconds of the clock of whoever changed the settings. 0 = never; a first history has no beginning here. Messages that were sent in between were
-// not kept, so an offset from before proves nothing afterwards; and what was kept before is forgotten
-// (xano-realtime.md 12.16), whenever it is that a gateway comes to remove it.
+// Unix milliseconds of the clock of whoever changed the settings. 0 = never; a first history has no beginning here.
+// Messages that were sent in between were not kept, so an offset from before proves nothing afterwards; and what was
+// kept before is forgotten (xano-realtime.md 12.16), whenever it is that a gateway comes to remove it.
 type Era struct {
 	Ended int64 `json:"ended,omitzero"`
 	Began int64 `json:"began,omitzero"`
@@ -56,12 +56,16 @@ func (e Era) boundary() time.Time { return time.UnixMilli(e.Began - (e.Began-e.E
 const maxEnded = 1000
 
 // Succeed makes the settings, just compiled and not yet shared, the ones that follow old: it finds the rules whose
-// channels cease to keep messages now, or begin to again. at is the time of the change. Without old nothing was kept.
+// channels cease to keep messages now, or begin to again. at is the time of the change; behind the last one all the same
+// when the clock of whoever makes it is. Without old nothing was kept.
 func (s *Server) Succeed(old *Server, at time.Time) {
 	if old == nil {
 		return
 	}
 	now := at.UnixMilli()
+	for _, e := range old.Eras {
+		now = max(now, e.Ended+1, e.Began+1)
+	}
 	ended := s.endedIn(old, now)
 	s.Changed, s.Eras = at, maps.Clone(ended)
 	for i := range s.Channels {

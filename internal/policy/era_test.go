@@ -114,3 +114,23 @@ func TestKeptSince(t *testing.T) {
 		t.Errorf("kept since %v", got)
 	}
 }
+
+// Changes by gateways whose clocks differ, or in the same millisecond, are told apart all the same.
+func TestErasWithoutTime(t *testing.T) {
+	marks := map[string]bool{}
+	var is *Server
+	for step := range 9 {
+		made, err := Compile(Server{ID: 1, Hash: "h", Enabled: true, Channels: []Rule{{ID: 1, Pattern: "a", Enabled: true, History: 100 * (1 - step%2)}}}, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.Succeed(is, time.UnixMilli(1_800_000_000_000-int64(step/3)*5000)) // goes back by five seconds now and then
+		is = made
+		if r := is.Rule("a"); r.History > 0 {
+			if marks[r.Mark()] {
+				t.Errorf("step %d: mark %q again", step, r.Mark())
+			}
+			marks[r.Mark()] = true
+		}
+	}
+}
