@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fanfare/broker/natsd"
+	"fanfare/internal/freeport"
 	"fanfare/internal/natstest"
 	"fanfare/internal/subject"
 )
@@ -46,12 +46,11 @@ func runServer(t *testing.T, o natsd.ServerOptions) (s *natsd.Server, stop func(
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // TestServerCluster: three nodes find each other and are healthy; one that stops in order moves its leaders first,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"fanfare/internal/seldom"
+	"fanfare/internal/persist"
 	"fanfare/internal/subject"
 )
 
@@ -63,21 +63,12 @@ func (s *Store) Ensure(ctx context.Context) error {
 	return nil
 }
 
-// persist repeats f until it succeeds or ctx ends.
 func (s *Store) persist(ctx context.Context, what string, f func(context.Context) error) error {
-	var vain seldom.Line
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		once, cancel := context.WithTimeout(ctx, defaultWait)
-		err := f(once)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		s.log.Log(ctx, vain.Level(), "history is not ready, trying again", "what", what, "replicas", s.o.Replicas, "err", err)
-		if !pause(ctx, wait) {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+	try := persist.Try{Logger: s.log, Waiting: "history is not ready, trying again", Attrs: []any{"what", what, "replicas", s.o.Replicas}}
+	if err := try.Until(ctx, f); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
+	return nil
 }
 
 // ensureStream leaves a stream alone that is as it should be: a gateway need not be allowed to change any.

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fanfare/internal/seldom"
+	"fanfare/internal/persist"
 	"fanfare/protocol"
 )
 
@@ -126,19 +126,8 @@ func (l *Log) config() jetstream.StreamConfig {
 // Ensure creates the stream and the bucket or brings them up to date. Several gateways may do so at once; it tries
 // again until ctx ends.
 func (l *Log) Ensure(ctx context.Context) error {
-	var vain seldom.Line
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		once, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := l.ensure(once)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		l.log.Log(ctx, vain.Level(), "lifecycle is not ready, trying again", "replicas", l.o.Replicas, "err", err)
-		if !wait(ctx, pause) {
-			return err
-		}
-	}
+	try := persist.Try{Logger: l.log, Waiting: "lifecycle is not ready, trying again", Attrs: []any{"replicas", l.o.Replicas}}
+	return try.Until(ctx, l.ensure) //nolint:wrapcheck // ensure adds the context
 }
 
 // ensure leaves alone what is as it should be: a gateway need not be allowed to change any.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"fanfare/internal/seldom"
+	"fanfare/internal/persist"
 )
 
 // leaseMarker is how long the broker keeps its note that a lease ran out.
@@ -63,27 +63,16 @@ func (d *Directory) Ensure(ctx context.Context) error {
 		return fmt.Errorf("presence: %w", err)
 	}
 	for _, c := range d.configs() {
-		pause := 50 * time.Millisecond
-		var vain seldom.Line
-		for first := true; ; first = false {
-			attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-			err = ensure(attempt, js, c)
-			cancel()
-			if err == nil {
-				break
-			}
-			if permanent(err) && d.o.Solo && first { // made by an older version; nothing in it is needed
-				_ = js.DeleteStream(ctx, c.Name)
-				continue
-			}
-			if permanent(err) || ctx.Err() != nil {
-				return fmt.Errorf("ensure %s: %w", c.Name, err)
-			}
-			d.o.Logger.Log(ctx, vain.Level(), "presence is not ready, trying again", "stream", c.Name, "replicas", c.Replicas, "err", err)
-			if wait(ctx, pause) != nil {
-				return fmt.Errorf("ensure %s: %w", c.Name, err)
-			}
-			pause = min(2*pause, time.Second)
+		try := persist.Try{
+			Logger: d.o.Logger, Waiting: "presence is not ready, trying again", Attrs: []any{"stream", c.Name, "replicas", c.Replicas}, Final: permanent,
+		}
+		err := try.Until(ctx, func(ctx context.Context) error { return ensure(ctx, js, c) })
+		if permanent(err) && d.o.Solo { // made by an older version; nothing in it is needed
+			_ = js.DeleteStream(ctx, c.Name)
+			err = try.Until(ctx, func(ctx context.Context) error { return ensure(ctx, js, c) })
+		}
+		if err != nil {
+			return fmt.Errorf("ensure %s: %w", c.Name, err)
 		}
 	}
 	return nil

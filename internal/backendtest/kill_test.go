@@ -2,7 +2,6 @@ package backendtest
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -10,17 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/freeport"
 	"fanfare/internal/natstest"
 )
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // TestGatewayKilled: two gateways over one broker; one is killed with everybody on it. The record says so once, and

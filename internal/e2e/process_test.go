@@ -1,10 +1,11 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/labtest"
 )
 
 // process is one fanfare that is started, hurt and started again.
@@ -90,6 +93,19 @@ func (p *process) kill() {
 	}
 	_ = cmd.Process.Kill()
 	<-exited
+}
+
+// ended is an error when it is not running any more.
+func (p *process) ended() error {
+	_, exited := p.running()
+	select {
+	case <-exited:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return fmt.Errorf("%s has ended with code %d", p.name, p.code)
+	default:
+		return nil
+	}
 }
 
 // term ends it in order and gives the exit code, or an error when it does not end.
@@ -175,20 +191,6 @@ const settings = `servers:
          client_public_messaging: true, client_authenticated_messaging: true, client_private_messaging: true}
 `
 
-// ports are free now; the processes that get them keep them over restarts.
-func ports(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
-}
-
 func build(t *testing.T, dir string) string {
 	t.Helper()
 	bin := filepath.Join(dir, "fanfare")
@@ -209,7 +211,7 @@ func newCluster(t *testing.T) *cluster {
 	if err := os.WriteFile(rules, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	clients, peers, ops, listen := ports(t, nodes), ports(t, nodes), ports(t, 2*nodes), ports(t, nodes)
+	clients, peers, ops, listen := labtest.Ports(t, nodes), labtest.Ports(t, nodes), labtest.Ports(t, 2*nodes), labtest.Ports(t, nodes)
 	var routes []string
 	for _, p := range peers {
 		routes = append(routes, "nats://"+p)
@@ -242,6 +244,8 @@ func newCluster(t *testing.T) *cluster {
 		for _, p := range c.all() {
 			p.kill()
 		}
+	})
+	t.Cleanup(func() {
 		if t.Failed() {
 			c.dump()
 		}
@@ -259,18 +263,31 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) all() []*process { return append(append([]*process{}, c.brokers...), c.gateways...) }
 
-// settle waits until everything is ready.
+// settle waits until everything is ready. What has ended never will be.
 func (c *cluster) settle(ctx context.Context, within time.Duration) error {
 	for _, p := range c.all() {
-		if err := await(ctx, within, func() error { return p.ready(ctx) }); err != nil {
+		var ended error
+		err := await(ctx, within, func() error {
+			ready := p.ready(ctx)
+			if ended = p.ended(); ended != nil {
+				return nil
+			}
+			return ready
+		})
+		if err = errors.Join(ended, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dump logs the end of what each process said.
+// dump logs the end of what each process said, and last how each fares.
 func (c *cluster) dump() {
+	var states []string
+	for _, p := range c.all() {
+		states = append(states, fmt.Sprintf("%s: %v", p.name, cmp.Or(p.ended(), p.ready(context.Background()), errors.New("ready"))))
+	}
+	defer func() { c.t.Log(strings.Join(states, "\n")) }()
 	for _, p := range c.all() {
 		text, err := os.ReadFile(p.log)
 		if err != nil {

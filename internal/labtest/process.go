@@ -2,7 +2,6 @@ package labtest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/freeport"
 )
 
 // Process is a program that was started.
@@ -143,17 +144,16 @@ func (p *Process) Output(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Ports gives addresses of loopback that are free now.
+// Ports gives addresses of loopback for servers that are told theirs.
 func Ports(tb testing.TB, n int) []string {
 	tb.Helper()
 	addrs := make([]string, 0, n)
 	for range n {
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		addr, err := freeport.Addr()
 		if err != nil {
 			tb.Fatal(err)
 		}
-		defer func() { _ = l.Close() }()
-		addrs = append(addrs, l.Addr().String())
+		addrs = append(addrs, addr)
 	}
 	return addrs
 }

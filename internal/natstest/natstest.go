@@ -1,10 +1,11 @@
-// Package natstest starts NATS servers with JetStream inside a test: on loopback, with ports the kernel
-// chooses, files under t.TempDir, stopped by t.Cleanup.
+// Package natstest starts NATS servers with JetStream inside a test: on loopback, with
+// ports that stay theirs, files under t.TempDir, stopped by t.Cleanup.
 package natstest
 
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"fanfare/internal/freeport"
 )
 
 const patience = 20 * time.Second
@@ -174,10 +177,9 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(netip.MustParseAddrPort(addr).Port())
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanfare/internal/persist"
 	"fanfare/internal/policy"
-	"fanfare/internal/seldom"
 	"fanfare/protocol"
 )
 
@@ -30,8 +30,6 @@ const (
 	defaultBucketCheck = 5 * time.Second
 	// callTimeout bounds one call to the broker; an election takes up to 9 s.
 	callTimeout = 12 * time.Second
-	// attemptTimeout bounds one attempt to make or read the bucket, of a few calls.
-	attemptTimeout = 5 * time.Second
 	// checkTimeout bounds a question that is asked again soon.
 	checkTimeout = 2 * time.Second
 	retryFirst   = 100 * time.Millisecond
@@ -104,24 +102,13 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 
 func (b *bucket) ensure(ctx context.Context) error { return b.persist(ctx, b.ensureOnce) }
 
-// persist repeats f while the broker does not answer or has no leader, until ctx ends. What was asked of a server that
-// lost its lead is never answered, so each attempt has its own bound.
+// persist repeats f while the broker does not answer or has no leader, until ctx ends.
 func (b *bucket) persist(ctx context.Context, f func(context.Context) error) error {
-	var vain seldom.Line
-	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
-		once, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := f(once)
-		cancel()
-		if err == nil || !passing(err) {
-			return err
-		}
-		b.store.log.Log(ctx, vain.Level(), "settings: the broker is not ready, trying again", "replicas", b.store.o.Replicas, "err", err)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
-		}
+	try := persist.Try{
+		Logger: b.store.log, Waiting: "settings: the broker is not ready, trying again", Attrs: []any{"replicas", b.store.o.Replicas},
+		Final: func(err error) bool { return !passing(err) },
 	}
+	return try.Until(ctx, f) //nolint:wrapcheck // f adds the context
 }
 
 // errNoPeers is told while too few brokers are there.

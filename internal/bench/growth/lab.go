@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"fanfare/internal/freeport"
 )
 
 const rules = `servers:
@@ -51,8 +52,8 @@ func newLab(ctx context.Context, bin string, p point) (*lab, error) {
 	}
 	var broker, brokerOps string
 	if p.broker {
-		if broker, err = free(ctx); err == nil {
-			brokerOps, err = free(ctx)
+		if broker, err = freeport.Addr(); err == nil {
+			brokerOps, err = freeport.Addr()
 		}
 		if err != nil {
 			return l, err
@@ -63,11 +64,11 @@ func newLab(ctx context.Context, bin string, p point) (*lab, error) {
 		}
 	}
 	for i := range max(p.gateways, 1) {
-		addr, err := free(ctx)
+		addr, err := freeport.Addr()
 		if err != nil {
 			return l, err
 		}
-		ops, err := free(ctx)
+		ops, err := freeport.Addr()
 		if err != nil {
 			return l, err
 		}
@@ -87,14 +88,6 @@ func newLab(ctx context.Context, bin string, p point) (*lab, error) {
 		l.ops = append(l.ops, brokerOps)
 	}
 	return l, nil
-}
-
-func free(ctx context.Context) (string, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("port: %w", err)
-	}
-	return ln.Addr().String(), ln.Close()
 }
 
 // start runs a server and waits until it is ready.
