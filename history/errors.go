@@ -1,6 +1,9 @@
 package history
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of reading.
 var (
@@ -12,4 +15,6 @@ var (
 	ErrRange = errors.New("bad range")
 
 	errTooMany = errors.New("too many subjects match") // status 413
+	// errScattered: giving what was found so far would pass over what other shards have in between.
+	errScattered = fmt.Errorf("%w: too many messages of other rules stand between those of this pattern; ask for a narrower one", ErrUnavailable)
 )

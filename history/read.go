@@ -16,7 +16,7 @@ import (
 const (
 	MaxLimit   = 1000
 	maxBytes   = 16 << 20 // of frames; the page ends earlier then and says that there is more
-	maxScanned = 4096     // messages looked at in one shard for the sake of filters
+	maxScanned = 64 << 10 // messages looked at in one shard for the sake of filters
 	shardsOnce = 4        // shards of a pattern read at once
 )
 
@@ -212,14 +212,15 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 	from, counted, size := b.from, 0, 0
 	since := r.begin()
 	first := !since.IsZero() && b.from <= 1
-	for scanned := 0; scanned < maxScanned; {
+	for scanned, room := 0, 1; scanned < maxScanned; room = min(2*room, pageSize) { // the more is passed over, the longer the steps
 		var entries []entry
 		var more bool
+		want := room * (r.Limit + 1 - counted)
 		if first {
-			entries, more, err = tp.pageSince(ctx, since, r.Limit+1)
+			entries, more, err = tp.pageSince(ctx, since, want)
 			first = false
 		} else {
-			entries, more, err = tp.page(ctx, from, r.Limit+1-counted)
+			entries, more, err = tp.page(ctx, from, want)
 		}
 		if err != nil {
 			return nil, err
@@ -245,14 +246,14 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 		}
 		scanned += len(entries)
 	}
-	return found, nil
+	return nil, errScattered
 }
 
 // collectBackward reads spans from the end backwards, each forward, until enough was found.
 func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows func(entry) bool) (found []entry, err error) {
 	below, counted, size := b.below, 0, 0
-	for scanned := 0; scanned < maxScanned; {
-		start, whole, err := tp.seek(ctx, r.Limit+1-counted, below)
+	for scanned, room := 0, 1; scanned < maxScanned; room = min(2*room, pageSize) {
+		start, whole, err := tp.seek(ctx, room*(r.Limit+1-counted), below)
 		if err != nil {
 			return nil, err
 		}
@@ -274,7 +275,7 @@ func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows fun
 		}
 		below = start
 	}
-	return found, nil
+	return nil, errScattered
 }
 
 // span reads everything from start to below, and keeps what is shown. hidden tells that it reaches beyond the

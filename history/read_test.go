@@ -274,6 +274,43 @@ func TestPattern(t *testing.T) {
 	}
 }
 
+// TestPatternBetweenOthers: however many messages of other rules stand between those of a pattern in one shard, nothing
+// is passed over, in either direction.
+func TestPatternBetweenOthers(t *testing.T) {
+	s := single(t)
+	const own protocol.Channel = "chat/own"
+	var others []protocol.Channel
+	for i := 0; len(others) < 6; i++ {
+		if c := protocol.Channel(fmt.Sprint("chat/loud/", i)); subject.Shard(s.serve, c) == subject.Shard(s.serve, own) {
+			others = append(others, c)
+		}
+	}
+	id := 0
+	put := func(c protocol.Channel) { id++; s.put(c, fmt.Sprint(id)) }
+	loud := func() {
+		for range 850 {
+			for _, c := range others {
+				s.put(c, "loud")
+			}
+		}
+	}
+	put(own)
+	put("chat/elsewhere")
+	put(own)
+	loud()
+	put("chat/elsewhere")
+	put(own)
+	allow := func(c protocol.Channel) bool { return !slices.Contains(others, c) }
+	got, more := s.read("chat/*", Range{Limit: 3, Allow: allow})
+	want(t, "latest", got, more, numbers(3, 5), true)
+	got, more = s.read("chat/*", Range{Limit: 5, Allow: allow})
+	want(t, "all", got, more, numbers(1, 5), false)
+	got, more = s.read("chat/*", Range{Limit: 4, HasAfter: true, Allow: allow})
+	want(t, "oldest", got, more, numbers(1, 4), true)
+	got, more = s.read("chat/*", Range{Limit: 9, HasAfter: true, Allow: allow})
+	want(t, "all from the oldest on", got, more, numbers(1, 5), false)
+}
+
 // TestByteBound: an answer is bounded in bytes too, and says that there is more.
 func TestByteBound(t *testing.T) {
 	s := single(t)
