@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:            &scrapeLog{log: s.opts.Logger},
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: scrapes,
 		Timeout:             answerTimeout,
@@ -123,6 +124,22 @@ func (s *Server) Handler() http.Handler {
 		profiles(mux)
 	}
 	return mux
+}
+
+// scrapeLog tells why scrapes fail, at most once in ten seconds and the rest at debug level: promhttp says of a scraper
+// that went away that it did so for each metric family that was left.
+type scrapeLog struct {
+	log  *slog.Logger
+	last atomic.Int64 // Unix nanoseconds
+}
+
+func (l *scrapeLog) Println(v ...any) {
+	level := slog.LevelDebug
+	now := time.Now().UnixNano()
+	if last := l.last.Load(); now-last >= int64(10*time.Second) && l.last.CompareAndSwap(last, now) {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "scrape failed", "err", strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 // bounded gives a request a write deadline: a scraper that stops reading must not keep its connection.

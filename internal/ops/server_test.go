@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -248,4 +249,29 @@ func TestRunEndsDuringProfile(t *testing.T) {
 	if err := stop(); err != nil || time.Since(begin) > stopTimeout+5*time.Second {
 		t.Errorf("%v after %s", err, time.Since(begin))
 	}
+}
+
+// TestScraperGone: a scraper that leaves before its answer is logged once, however many metrics there are.
+func TestScraperGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		s := build(t, Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		registry := s.opts.Gatherer.(*prometheus.Registry)
+		for i := range 50 {
+			registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: fmt.Sprint("c", i), Help: "c"}))
+		}
+		answered := make(chan struct{})
+		s.opts.Gatherer = prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			<-answered
+			return registry.Gather()
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		s.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
+		close(answered)
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), `level=WARN msg="scrape failed"`) {
+			t.Errorf("%d lines: %s", n, out.String())
+		}
+	})
 }
