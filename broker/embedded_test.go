@@ -115,7 +115,7 @@ func TestKillChild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("acked %d %s\n", receipt.Position.Offset, receipt.Position.Epoch)
+		fmt.Fprintf(os.Stdout, "acked %d %s\n", receipt.Position.Offset, receipt.Position.Epoch)
 	}
 }
 

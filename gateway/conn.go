@@ -75,7 +75,7 @@ const (
 	evictError
 )
 
-var evictReasons = [...]string{"none", "backlog", "write_timeout", "write_error"}
+var evictReasons = [...]string{"none", "backlog", "write_timeout", "write_error"} //nolint:gochecknoglobals // a constant table
 
 var (
 	errSlowConsumer = errors.New("slow consumer: backlog is full")
@@ -83,7 +83,7 @@ var (
 )
 
 // closeTryAgain is the close frame of an evicted socket: the stock client comes back from it.
-var closeTryAgain = closeFrame(1013, "slow consumer")
+var closeTryAgain = closeFrame(1013, "slow consumer") //nolint:gochecknoglobals // a constant
 
 // transport is the conn as TLS sees it: records instead of frames.
 type transport conn

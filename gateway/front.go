@@ -44,7 +44,7 @@ const (
 	maxHandshakes = 4096
 )
 
-var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, requestBuffer) }}
+var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, requestBuffer) }} //nolint:gochecknoglobals // a pool
 
 // Serve accepts until ctx ends, and then waits for the handshakes and the HTTP requests that are under way, the
 // latter for the given grace at most. It closes ln.

@@ -145,16 +145,15 @@ func (g *Gateway) begin() bool {
 	return !g.closed
 }
 
-// spawn runs f in a goroutine that Close waits for; false once Close waits already.
-func (g *Gateway) spawn(f func()) bool {
+// spawn runs f in a goroutine that Close waits for, unless Close waits already.
+func (g *Gateway) spawn(f func()) {
 	if !g.begin() {
-		return false
+		return
 	}
 	go func() {
 		defer g.work.Done()
 		f()
 	}()
-	return true
 }
 
 // Close ends all sockets at once and waits for everything the gateway has started. Idempotent.

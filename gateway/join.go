@@ -291,8 +291,9 @@ func mayRead(identity *protocol.Identity, id protocol.SessionID, p *protocol.Pub
 		return identity.Same(p.Audience.DboID, p.Audience.RowID)
 	case protocol.Socket:
 		return p.Audience.Session == id
+	default:
+		return true
 	}
-	return true
 }
 
 // history handles a history request.

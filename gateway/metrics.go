@@ -42,10 +42,10 @@ const (
 	stageCount
 )
 
-var stageNames = [stageCount]string{"accept", "trigger", "store", "transit", "queue", "write"}
+var stageNames = [stageCount]string{"accept", "trigger", "store", "transit", "queue", "write"} //nolint:gochecknoglobals // a constant table
 
 // latencyBuckets reach from 50 µs to 10 s.
-var latencyBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+var latencyBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10} //nolint:gochecknoglobals // a constant table
 
 func newMetrics(o Options) *metrics {
 	r := o.Registerer

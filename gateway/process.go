@@ -64,6 +64,7 @@ func (s *Session) process(m *gws.Message) {
 		s.history(channel, ref, r.Payload)
 	case protocol.ActionPresenceUpdate:
 		s.presenceUpdate(channel, ref, r.Payload)
+	case protocol.ActionUnknown: // was answered with an error above
 	}
 }
 

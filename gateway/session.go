@@ -72,7 +72,7 @@ const (
 	reasonShutdown
 )
 
-var closeReasons = [...]string{
+var closeReasons = [...]string{ //nolint:gochecknoglobals // a constant table
 	"client", "lost", "drain", "slow_backlog", "slow_write", "write_error", "slow_hold",
 	"rate_limit", "pong_timeout", "too_large", "protocol_error", "unknown_hash", "disconnected", "broker_cut", "shutdown",
 }
@@ -109,7 +109,7 @@ func (s *Session) sendFrame(encode func([]byte) []byte) {
 	}
 }
 
-var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }} //nolint:gochecknoglobals // a pool
 
 // fail answers a frame with an error.
 func (s *Session) fail(channel protocol.Channel, ref string, e *protocol.Error) {
@@ -159,6 +159,7 @@ func (s *Session) reasonOf(err error) closeReason {
 		return reasonWriteTimeout
 	case evictError:
 		return reasonWriteError
+	case evictNone:
 	}
 	if _, ok := errors.AsType[*gws.CloseError](err); ok {
 		return reasonClient

@@ -9,7 +9,7 @@ const (
 	opPing  = 0x89
 )
 
-var pingFrame = []byte{opPing, 0}
+var pingFrame = []byte{opPing, 0} //nolint:gochecknoglobals // a constant
 
 // appendTextHeader appends the header of a text frame of n bytes.
 func appendTextHeader(dst []byte, n int) []byte {

@@ -127,7 +127,7 @@ func (l *Log) config() jetstream.StreamConfig {
 // again until ctx ends.
 func (l *Log) Ensure(ctx context.Context) error {
 	try := persist.Try{Logger: l.log, Waiting: "lifecycle is not ready, trying again", Attrs: []any{"replicas", l.o.Replicas}}
-	return try.Until(ctx, l.ensure) //nolint:wrapcheck // ensure adds the context
+	return try.Until(ctx, l.ensure)
 }
 
 // ensure leaves alone what is as it should be: a gateway need not be allowed to change any.

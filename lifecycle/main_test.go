@@ -32,6 +32,7 @@ type world struct {
 }
 
 func newWorld(t testing.TB, urls []string, replicas int, change func(*Options)) *world {
+	t.Helper()
 	return &world{t: t, urls: strings.Join(urls, ","), replicas: replicas, change: change}
 }
 
@@ -139,6 +140,7 @@ type picture struct {
 }
 
 func newPicture(t testing.TB) *picture {
+	t.Helper()
 	return &picture{
 		t: t, sockets: map[protocol.SessionID]bool{}, members: map[string]bool{}, occupied: map[protocol.Channel]bool{},
 		reasons: map[Reason]int{},

@@ -196,7 +196,10 @@ func signWithHeader(t testing.TB, name string, extra map[jose.HeaderKey]any) str
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func signWeak(t testing.TB) string { return signWithHeader(t, "weak", nil) }
+func signWeak(t testing.TB) string {
+	t.Helper()
+	return signWithHeader(t, "weak", nil)
+}
 
 // flip changes a bit in the middle of the n-th part.
 func flip(token string, n int) string {

@@ -116,7 +116,7 @@ func (s *sessions) makeRoomLocked() {
 
 // cookie is for the console alone: no script reads it, no other site's page sends it.
 func cookie(r *http.Request, value string, age int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure follows the connection: the console is used over plain HTTP on a laptop
 		Name: cookieName, Value: value, Path: strings.TrimSuffix(Prefix, "api/"), MaxAge: age, HttpOnly: true,
 		Secure:   r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
 		SameSite: http.SameSiteStrictMode,

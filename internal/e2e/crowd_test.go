@@ -109,7 +109,7 @@ func (c *crowd) tell(ctx context.Context) {
 		c.state.Late = nil
 		c.mu.Unlock()
 		if err == nil {
-			fmt.Printf("crowd %s\n", text)
+			fmt.Fprintf(os.Stdout, "crowd %s\n", text)
 		}
 	}
 }

@@ -21,7 +21,7 @@ const (
 	block = 64
 )
 
-var ports = struct {
+var ports = struct { //nolint:gochecknoglobals // ports are the process's
 	sync.Mutex
 
 	given int
@@ -35,7 +35,7 @@ func Addr() (string, error) {
 		addr := fmt.Sprint("127.0.0.1:", first+next())
 		l, err := net.Listen("tcp", addr) //nolint:noctx // takes no time
 		if err == nil {
-			return addr, l.Close() //nolint:wrapcheck // never fails
+			return addr, l.Close()
 		}
 		last = err
 	}

@@ -241,7 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if failed := parts.failure(); failed != nil {
 		err = failed // whatever else went wrong went wrong because of it
 	}
-	n.shutdown(parts, frontPart, opsPart, err != nil)
+	n.shutdown(context.WithoutCancel(ctx), parts, frontPart, opsPart, err != nil)
 	return err
 }
 
@@ -366,7 +366,7 @@ func (n *Node) startParts(ctx context.Context, parts *parts) (failed error) {
 }
 
 // shutdown stops everything in order. hasty: something failed, clients are not sent away over a window.
-func (n *Node) shutdown(parts *parts, front, opsPart *part, hasty bool) {
+func (n *Node) shutdown(ctx context.Context, parts *parts, front, opsPart *part, hasty bool) {
 	window := n.cfg.Drain
 	if hasty {
 		window = 0
@@ -378,13 +378,13 @@ func (n *Node) shutdown(parts *parts, front, opsPart *part, hasty bool) {
 	if n.api != nil {
 		n.api.Drain()
 	}
-	drainCtx, cancel := context.WithTimeout(context.Background(), window+protocol.PublishDeadline+3*time.Second)
+	drainCtx, cancel := context.WithTimeout(ctx, window+protocol.PublishDeadline+3*time.Second)
 	defer cancel()
 	n.log.Info("draining", "window", window, "sessions", len(n.gateway.Sessions(nil)))
 	n.gateway.Drain(drainCtx, window)
 	front.stop()
 	n.gateway.Close()
-	tidy, cancelTidy := context.WithTimeout(context.Background(), 5*time.Second)
+	tidy, cancelTidy := context.WithTimeout(ctx, 5*time.Second)
 	defer cancelTidy()
 	if n.presence != nil && hasStarted(parts, "presence") {
 		grace := presenceGrace

@@ -119,7 +119,7 @@ func (s presenceSink) Changed(changes []presence.Change) {
 	s.to.Changed(out)
 }
 
-var presenceActions = map[presence.ChangeKind]protocol.PresenceAction{
+var presenceActions = map[presence.ChangeKind]protocol.PresenceAction{ //nolint:gochecknoglobals // a constant table
 	presence.Join: protocol.PresenceJoin, presence.Update: protocol.PresenceUpdate, presence.Leave: protocol.PresenceLeave,
 }
 

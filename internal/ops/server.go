@@ -134,12 +134,12 @@ type scrapeLog struct {
 }
 
 func (l *scrapeLog) Println(v ...any) {
-	level := slog.LevelDebug
+	log := l.log.Debug
 	now := time.Now().UnixNano()
 	if last := l.last.Load(); now-last >= int64(10*time.Second) && l.last.CompareAndSwap(last, now) {
-		level = slog.LevelWarn
+		log = l.log.Warn
 	}
-	l.log.Log(context.Background(), level, "scrape failed", "err", strings.TrimSpace(fmt.Sprintln(v...)))
+	log("scrape failed", "err", strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 // bounded gives a request a write deadline: a scraper that stops reading must not keep its connection.

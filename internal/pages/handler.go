@@ -22,7 +22,7 @@ type asset struct {
 var errKind = errors.New("unknown kind of file")
 
 // kinds are the types of the files there are; the machine's own table is not asked.
-var kinds = map[string]string{
+var kinds = map[string]string{ //nolint:gochecknoglobals // a constant table
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".css":  "text/css; charset=utf-8",

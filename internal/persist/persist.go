@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -48,7 +49,7 @@ func (t Try) Until(ctx context.Context, f func(context.Context) error) error {
 		if now := time.Now(); logged.IsZero() || now.Sub(logged) >= logEvery {
 			level, logged = slog.LevelWarn, now
 		}
-		t.Logger.Log(ctx, level, t.Waiting, append(t.Attrs[:len(t.Attrs):len(t.Attrs)], "err", err)...)
+		t.Logger.Log(ctx, level, t.Waiting, append(slices.Clip(t.Attrs), "err", err)...) //nolint:sloglint // the caller's constant
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -66,7 +66,7 @@ func DecodeStored(data []byte, id protocol.ServerID) (Server, error) {
 
 // EncodeStored gives the settings as they are kept: their JSON, and the eras.
 func (s *Server) EncodeStored() ([]byte, error) {
-	return stdjson.Marshal(struct { //nolint:wrapcheck // the caller says what it is
+	return stdjson.Marshal(struct {
 		*Server
 		Eras    map[protocol.Channel]Era `json:"eras,omitempty"`
 		Changed time.Time                `json:"changed,omitzero"`

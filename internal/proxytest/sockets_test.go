@@ -161,7 +161,9 @@ func checkQuiet(t *testing.T, s *site, p proxy, running *labtest.Process) {
 	case <-time.After(7 * time.Second): // twice the longest timeout
 	}
 	_ = socket.CloseNow()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("something was read from a socket that says nothing")
+	}
 }
 
 // While the gateways are restarted one after the other nothing that was acknowledged is lost, and everybody is back.

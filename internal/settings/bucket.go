@@ -108,7 +108,7 @@ func (b *bucket) persist(ctx context.Context, f func(context.Context) error) err
 		Logger: b.store.log, Waiting: "settings: the broker is not ready, trying again", Attrs: []any{"replicas", b.store.o.Replicas},
 		Final: func(err error) bool { return !passing(err) },
 	}
-	return try.Until(ctx, f) //nolint:wrapcheck // f adds the context
+	return try.Until(ctx, f)
 }
 
 // errNoPeers is told while too few brokers are there.

@@ -250,7 +250,7 @@ func Probe() error {
 	got := make([]byte, 8)
 	n, err := unix.Read(pair[1], got)
 	if err != nil || string(got[:n]) != "hello" || sends[0].N != 3 || sends[1].N != 2 {
-		return fmt.Errorf("%w: sent \"hello\", received %q w%v), results %+v", ErrUnsupported, got[:max(n, 0)], err, sends)
+		return fmt.Errorf("%w: sent \"hello\", received %q, results %+v", errors.Join(ErrUnsupported, err), got[:max(n, 0)], sends)
 	}
 	// A socket that takes nothing more: the send must not wait.
 	full := make([]byte, 64<<10)
