@@ -40,8 +40,13 @@ type hubShard struct {
 // both still there.
 const topicIdle = 10 * time.Second
 
-// attachTimeout bounds the opening of a topic, a cut from the broker included.
-const attachTimeout = 5 * time.Second
+// Opening a topic. A stock client whose join is refused does not ask again before it reconnects, so joins wait for
+// longer than a gateway that is cut from the broker keeps its sockets (20 s), and than an election takes.
+const (
+	openTimeout   = 25 * time.Second
+	attachTimeout = 5 * time.Second // of one attempt: a request that was on its way when the link broke is never answered
+	attachPause   = 250 * time.Millisecond
+)
 
 func newHub(gw *Gateway) *Hub {
 	h := &Hub{gw: gw, seed: maphash.MakeSeed(), switches: make(chan struct{}, 16)}
@@ -110,7 +115,7 @@ func (t *topic) awaitReady() error {
 		return nil
 	default:
 	}
-	ctx, cancel := context.WithTimeout(t.hub.gw.ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(t.hub.gw.ctx, openTimeout+attachTimeout)
 	defer cancel()
 	select {
 	case <-t.ready:
@@ -121,19 +126,38 @@ func (t *topic) awaitReady() error {
 }
 
 func (h *Hub) open(t *topic) {
-	ctx, cancel := context.WithTimeout(h.gw.ctx, attachTimeout)
-	defer cancel()
 	if t.pattern() {
 		h.addPattern(t)
 	}
-	if t.err = h.awaitLeaving(ctx, t.key); t.err == nil {
-		t.feed, t.err = h.gw.broker.Attach(ctx, t.key, t.followed.Load(), t)
+	for giveUp := time.Now().Add(openTimeout - attachTimeout); ; {
+		if t.feed, t.err = h.attach(t); t.err == nil || time.Now().After(giveUp) || h.gw.draining.Load() {
+			break
+		}
+		h.gw.log.Debug("channel cannot be opened yet", "channel", t.key.Channel, "err", t.err)
+		pause := time.NewTimer(attachPause)
+		select {
+		case <-pause.C:
+			continue
+		case <-h.gw.ctx.Done():
+			pause.Stop()
+		}
+		break
 	}
 	if t.err != nil {
 		t.err = fmt.Errorf("attach %s: %w", t.key.Channel, t.err)
 		h.forget(t)
 	}
 	close(t.ready)
+}
+
+// attach tries once to open the feed of a topic.
+func (h *Hub) attach(t *topic) (Feed, error) {
+	ctx, cancel := context.WithTimeout(h.gw.ctx, attachTimeout)
+	defer cancel()
+	if err := h.awaitLeaving(ctx, t.key); err != nil {
+		return nil, err
+	}
+	return h.gw.broker.Attach(ctx, t.key, t.followed.Load(), t)
 }
 
 // awaitLeaving waits until an earlier topic of the name is detached.

@@ -149,6 +149,7 @@ func TestAttachFails(t *testing.T) {
 		for _, name := range []string{"room", "room", "chat/*"} {
 			c := s.pipe(t, "")
 			c.send(joinFrame(name))
+			time.Sleep(openTimeout)
 			if e := c.action("error"); e.Options.Channel != name || !strings.Contains(string(e.Payload), `"unavailable"`) {
 				t.Errorf("error: %+v", e)
 			}
@@ -166,6 +167,42 @@ func TestAttachFails(t *testing.T) {
 	})
 }
 
+// A join waits while the broker is away for less long than sockets are kept without it: a stock client that is refused
+// does not ask again.
+func TestJoinWaitsForBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := strictServer(t, func(b *strict) { b.fail = errors.New("no broker") })
+		c := s.pipe(t, "")
+		c.send(joinFrame("room"))
+		time.Sleep(19 * time.Second)
+		synctest.Wait()
+		if got := c.texts(); len(got) != 0 {
+			t.Errorf("answered while the broker is away: %v", got)
+		}
+		b.mu.Lock()
+		b.fail = nil
+		b.mu.Unlock()
+		c.action("join")
+		c.send(`{"action":"message","options":{"channel":"room","ref":"r"},"payload":1}`)
+		c.action("message")
+	})
+}
+
+// A drain does not wait for joins that wait for the broker.
+func TestDrainWhileJoinWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := strictServer(t, func(b *strict) { b.fail = errors.New("no broker") })
+		c := s.pipe(t, "")
+		c.send(joinFrame("room"))
+		synctest.Wait()
+		began := time.Now()
+		s.Drain(t.Context(), 0)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("drained in %s", took)
+		}
+	})
+}
+
 // Attaching that hangs ends with its time, and the sockets that wait for it are free to go on.
 func TestAttachHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -173,7 +210,8 @@ func TestAttachHangs(t *testing.T) {
 		c := s.pipe(t, "")
 		began := time.Now()
 		c.send(joinFrame("room"))
-		if e := c.action("error"); !strings.Contains(string(e.Payload), `"unavailable"`) || time.Since(began) > attachTimeout+time.Second {
+		time.Sleep(openTimeout - attachTimeout)
+		if e := c.action("error"); !strings.Contains(string(e.Payload), `"unavailable"`) || time.Since(began) > openTimeout+time.Second {
 			t.Errorf("after %v: %+v", time.Since(began), e)
 		}
 		gone := s.pipe(t, "")

@@ -139,8 +139,8 @@ func (s *Session) welcome(m *subscription, ask protocol.Join, again bool) {
 	m.hold.Store(h)
 	wantsPresence = wantsPresence && t.roster != nil
 	m.presence.Store(m.presence.Load() || wantsPresence)
-	if m.asked = m.asked || ask.Presence; m.asked && !m.presence.Load() && !noPresence && t.rule.Load().Presence {
-		t.owed.Store(true) // it was switched on meanwhile
+	if m.asked = m.asked || ask.Presence; m.asked && !m.presence.Load() && t.rule.Load().Presence {
+		t.owed.Store(true) // it was switched on meanwhile, or could not be read
 	}
 	if !again {
 		t.announceLocked(m, protocol.PresenceJoin)

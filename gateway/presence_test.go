@@ -289,7 +289,8 @@ func TestPresenceData(t *testing.T) {
 	})
 }
 
-// A presence view that cannot be opened is an error; the join stands, and the next one tries again.
+// A presence view that cannot be opened is an error; the join stands, the next one tries again, and who waits gets the
+// list when there is one.
 func TestPresenceThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t, testOptions(), open("room", 0))
@@ -305,6 +306,7 @@ func TestPresenceThatCannotBeRead(t *testing.T) {
 		s.memory.presenceMu.Lock()
 		s.memory.watchFails = false
 		s.memory.presenceMu.Unlock()
+		a.action("presence_full")
 		a.join("room", `{"presence":true}`)
 		a.action("presence_full")
 	})

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"fanfare/internal/api"
 	"fanfare/internal/config"
 	"fanfare/internal/natstest"
@@ -60,6 +62,37 @@ func TestBrokerDown(t *testing.T) {
 				t.Errorf("%s: %s", what, e.Message)
 			}
 		})
+	}
+}
+
+// TestJoinWhileBrokerAway: who opens a channel while the broker is away gets it when that is back, without asking again, which
+// no stock client does.
+func TestJoinWhileBrokerAway(t *testing.T) {
+	single := natstest.Single(t)
+	n := start(t, func(c *config.Config) { c.NATS.URLs = []config.Address{config.NewAddress(single.URL())} })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	single.Stop()
+	natstest.Eventually(t, "the cut", func() bool { up, _ := n.client.Connected(); return !up })
+	socket, _, err := websocket.Dial(ctx, "ws://"+n.Addr()+"/rt/demo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.CloseNow() }()
+	if err := socket.Write(ctx, websocket.MessageText, []byte(`{"action":"join","options":{"channel":"room1"},"payload":{"presence":true,"history":true}}`)); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(7 * time.Second) // more than one attempt
+	single.Start(t)
+	for _, want := range []string{"join", "presence_full", "history"} {
+		_, text, err := socket.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f struct{ Action string }
+		if err := json.Unmarshal(text, &f); err != nil || f.Action != want {
+			t.Fatalf("got %s, want %s: %v", text, want, err)
+		}
 	}
 }
 
