@@ -84,7 +84,7 @@ func equalToStream(t *testing.T, r *rig, c protocol.Channel, s *record) {
 		return true
 	}
 	// Any replica may answer, also one that lags after an election: what counts is what they end with.
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !read() || !slices.Equal(s.got(), want) {
 		if time.Now().After(deadline) {
 			t.Errorf("%s: got %d publications, the stream has %d, or others", c, s.count(), len(want))

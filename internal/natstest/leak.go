@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -17,5 +18,21 @@ func VerifyMain(m *testing.M, options ...goleak.Option) {
 	} {
 		options = append(options, goleak.IgnoreAnyFunction(name))
 	}
-	goleak.VerifyTestMain(m, options...)
+	goleak.VerifyTestMain(settled{m, options}, options...)
+}
+
+// settled gives goroutines that are about to end the time for it. goleak itself looks again for half a second, which is
+// little for the connections of a whole package on a machine that does other things beside.
+type settled struct {
+	m       *testing.M
+	options []goleak.Option
+}
+
+// Run is for goleak.VerifyTestMain.
+func (s settled) Run() int {
+	code := s.m.Run()
+	for deadline := time.Now().Add(patience / 2); code == 0 && goleak.Find(s.options...) != nil && time.Now().Before(deadline); {
+		<-time.After(50 * time.Millisecond)
+	}
+	return code
 }

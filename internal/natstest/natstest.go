@@ -18,7 +18,9 @@ import (
 	"fanfare/internal/freeport"
 )
 
-const patience = 20 * time.Second
+// patience only guards against waiting for ever. An election takes 4 to 9 s, a machine that does other things beside needs a
+// second one now and then, and what is waited for begins behind it.
+const patience = time.Minute
 
 // Node is one server. Its address and its files stay when it is stopped and started again.
 type Node struct {
