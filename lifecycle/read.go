@@ -21,6 +21,8 @@ func (l *Log) Read(ctx context.Context, server protocol.ServerID, after string, 
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		out, err := l.read(ctx, server, from, limit)
 		switch {
+		case err != nil && waiting && ctx.Err() != nil: // the wait was over while it looked
+			return nil, after, nil
 		case err != nil:
 			return nil, "", err
 		case len(out) > 0:
