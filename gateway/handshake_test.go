@@ -234,7 +234,7 @@ func TestUpgradesPerSecond(t *testing.T) {
 	o := testOptions()
 	o.UpgradesPerSecond = 5
 	s := serve(t, o, open("room", 0))
-	refused := 0
+	refused, began := 0, time.Now()
 	for range 20 {
 		switch resp, _ := s.request(t, head(upgradeLines...)).response(t); {
 		case resp.StatusCode == 503 && resp.Header.Get("Retry-After") != "":
@@ -243,8 +243,9 @@ func TestUpgradesPerSecond(t *testing.T) {
 			t.Fatalf("status %d", resp.StatusCode)
 		}
 	}
-	if refused < 10 || refused > 15 {
-		t.Errorf("%d of 20 refused", refused)
+	// Five at once, and as many each second that a busy machine needs for the others.
+	if took := time.Since(began); refused > 15 || float64(20-refused) > 6+5*took.Seconds() {
+		t.Errorf("%d of 20 refused in %v", refused, took)
 	}
 }
 
@@ -279,6 +280,9 @@ func TestHandshakeLimits(t *testing.T) {
 			t.Errorf("%q: %s", text, answer)
 		}
 	}
+	o = testOptions() // those are not to be late
+	o.HandshakeTimeout = 30 * time.Second
+	s = serve(t, o, open("room", 0))
 	for n, want := range map[int]int{50 << 10: 101, 65 << 10: 431, 1 << 20: 431} {
 		r := s.request(t, "GET /rt/hash HTTP/1.1\r\nHost: test\r\n")
 		go func() {
