@@ -241,7 +241,7 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 	}
 	group.Wait()
 	for _, s := range stores {
-		eventually(t, time.Second, "all rules on every node", func() bool {
+		eventually(t, "all rules on every node", func() bool {
 			return len(s.Current().ByID(1).Channels) == writers*each
 		})
 	}
@@ -299,7 +299,7 @@ func TestChangesReachOthersInOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, time.Second, "the change on the other node", func() bool {
+		eventually(t, "the change on the other node", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			return last.ByID(1).Revision == stored.Revision
@@ -311,7 +311,7 @@ func TestChangesReachOthersInOrder(t *testing.T) {
 	if err := writer.Delete(t.Context(), 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, "the deletion on the other node", func() bool { return reader.Current().ByID(1) == nil })
+	eventually(t, "the deletion on the other node", func() bool { return reader.Current().ByID(1) == nil })
 }
 
 func TestInvalidStoredValueKeepsPrevious(t *testing.T) {
@@ -334,7 +334,7 @@ func TestInvalidStoredValueKeepsPrevious(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, time.Second, "the bad value noticed", func() bool {
+		eventually(t, "the bad value noticed", func() bool {
 			return testutil.ToFloat64(s.metrics.invalid) == float64(i+1) && s.Current().ByID(1).Revision == revision
 		})
 		now := s.Current().ByID(1)
@@ -383,7 +383,7 @@ func TestSharedHashIsSettledByNumber(t *testing.T) {
 	if _, err := bucketOf(t, nc).PutString(t.Context(), key(2), `{"id":2,"hash":"`+s.Current().ByID(1).Hash+`","name":"thief"}`); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, "the claim noticed", func() bool { return s.Current().ByID(2).Revision > second.Revision })
+	eventually(t, "the claim noticed", func() bool { return s.Current().ByID(2).Revision > second.Revision })
 	if got := s.Current().ByID(2); got.Hash != "second" || s.Current().ByHash("second") != got {
 		t.Errorf("server 2 has hash %q, want the one it had", got.Hash)
 	}
@@ -400,25 +400,25 @@ func TestSurvivesBrokerRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	eventually(t, 5*time.Second, "connected", nc.IsConnected)
+	eventually(t, "connected", nc.IsConnected)
 	s := newStore(t, nc)
 	follow(t, s)
 	hash := s.Current().ByID(1).Hash
 
 	broker.Shutdown()
 	broker.WaitForShutdown()
-	eventually(t, 5*time.Second, "the loss noticed", func() bool { return !nc.IsConnected() })
+	eventually(t, "the loss noticed", func() bool { return !nc.IsConnected() })
 	if s.Current().ByHash(hash) == nil {
 		t.Fatal("settings went away with the broker")
 	}
 	again := startBroker(t, dir)
 	current.Store(again)
-	eventually(t, 10*time.Second, "connected again", nc.IsConnected)
+	eventually(t, "connected again", nc.IsConnected)
 	writer := newStore(t, connect(t, again))
 	if _, err := writer.Update(t.Context(), 1, 0, func(p *policy.Server) error { p.Name = "after"; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 15*time.Second, "a change after the restart", func() bool { return s.Current().ByID(1).Name == "after" })
+	eventually(t, "a change after the restart", func() bool { return s.Current().ByID(1).Name == "after" })
 }
 
 func TestBucketMadeAnew(t *testing.T) {
@@ -440,13 +440,13 @@ func TestBucketMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A snapshot that the deletion overtakes waits for its whole timeout.
-	eventually(t, 2*callTimeout, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.restarts) > 0 })
+	eventually(t, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.restarts) > 0 })
 	if s.Current().ByHash(old) == nil {
 		t.Fatal("settings went away with the bucket")
 	}
 	fresh := newStore(t, connect(t, broker))
 	want := fresh.Current().ByID(1).Hash
-	eventually(t, 15*time.Second, "the new bucket in force", func() bool {
+	eventually(t, "the new bucket in force", func() bool {
 		return s.Current().ByHash(want) != nil && len(s.Current().Servers()) == 1
 	})
 }

@@ -68,7 +68,7 @@ func TestFileIsFollowed(t *testing.T) {
 
 	write(t, path, goodFile+"\n# a comment changes nothing\n")
 	write(t, path, strings.Replace(goodFile, "history: 100", "history: 250", 1))
-	eventually(t, time.Second, "the new history", func() bool {
+	eventually(t, "the new history", func() bool {
 		r := s.Current().ByHash("demo").Rule("chat/sports")
 		return r != nil && r.History == 250
 	})
@@ -83,14 +83,14 @@ func TestFileIsFollowed(t *testing.T) {
 		strings.Repeat("#", maxFile+1),
 	} {
 		write(t, path, bad)
-		eventually(t, 5*time.Second, "the bad file noticed", func() bool {
+		eventually(t, "the bad file noticed", func() bool {
 			return testutil.ToFloat64(s.metrics.invalid) == float64(i+1)
 		})
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.invalid) == 5 })
+	eventually(t, "the loss noticed", func() bool { return testutil.ToFloat64(s.metrics.invalid) == 5 })
 	if s.Current() != before {
 		t.Fatal("a bad file changed the settings")
 	}
@@ -98,8 +98,8 @@ func TestFileIsFollowed(t *testing.T) {
 		t.Errorf("%v refused", n)
 	}
 	write(t, path, "servers: []")
-	eventually(t, time.Second, "no servers", func() bool { return len(s.Current().Servers()) == 0 })
-	eventually(t, time.Second, "nothing refused", func() bool { return testutil.ToFloat64(s.metrics.refused) == 0 })
+	eventually(t, "no servers", func() bool { return len(s.Current().Servers()) == 0 })
+	eventually(t, "nothing refused", func() bool { return testutil.ToFloat64(s.metrics.refused) == 0 })
 }
 
 func TestUnchangedServerStaysTheSame(t *testing.T) {
@@ -111,7 +111,7 @@ func TestUnchangedServerStaysTheSame(t *testing.T) {
 	follow(t, s)
 	first := s.Current().ByID(1)
 	write(t, path, goodFile+strings.Replace(second, "%", "b", 1))
-	eventually(t, time.Second, "the new name", func() bool { return s.Current().ByID(2).Name == "b" })
+	eventually(t, "the new name", func() bool { return s.Current().ByID(2).Name == "b" })
 	if s.Current().ByID(1) != first {
 		t.Error("server 1 is another value though nothing in it changed")
 	}
