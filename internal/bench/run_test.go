@@ -211,7 +211,7 @@ func TestFaults(t *testing.T) {
 		p := newProxy(t, n.Addr(), set)
 		return measure(t, Options{
 			Scenario: FanOut, URLs: []string{p.url}, Channel: "live/f", Members: members, Rate: 100, Parallel: 1,
-			Duration: sent * time.Second / 100, Drain: 500 * time.Millisecond,
+			Duration: sent * time.Second / 100, Drain: 2 * time.Second,
 		})
 	}
 	// Connection 0 is the probe.
