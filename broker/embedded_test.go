@@ -126,7 +126,7 @@ func TestKill(t *testing.T) {
 	acked := map[string]bool{}
 	epochs := map[string]bool{}
 	for run := range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // each of 300 waits for the disk
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKillChild$")
 		cmd.Env = append(os.Environ(), childDir+"="+dir, fmt.Sprintf("FANFARE_TEST_CHILD_RUN=%d", run))
 		out, err := cmd.StdoutPipe()

@@ -170,7 +170,7 @@ func TestTTL(t *testing.T) {
 
 // TestLimits: beyond the limits the answer is an error at once, and there is room again later.
 func TestLimits(t *testing.T) {
-	r := solo(t, func(o *Options) { o.MaxInFlight, o.MaxInFlightBytes, o.Deadline = 10, 4000, 500*time.Millisecond })
+	r := solo(t, func(o *Options) { o.MaxInFlight, o.MaxInFlightBytes, o.Deadline = 10, 4000, 3*time.Second })
 	// Nothing is acknowledged while its stream is gone.
 	for shard := range 8 {
 		if _, err := r.o.Client.Control().Request("$JS.API.STREAM.DELETE.FANFARE_HISTORY_"+fmt.Sprint(shard), nil, 5*time.Second); err != nil {
@@ -188,7 +188,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("beyond the number: %v", err)
 		}
 	}
-	if time.Since(begin) > 300*time.Millisecond {
+	if time.Since(begin) > 2*time.Second { // and not for the others, which have three
 		t.Error("Publish waited")
 	}
 	for range 10 {
@@ -208,10 +208,7 @@ func TestLimits(t *testing.T) {
 	if err := r.store.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.Publish(r.publication("room", "after"), true, "", done)
-	if err := <-answers; err != nil {
-		t.Errorf("when the stream is back: %v", err)
-	}
+	r.mustPublish("room", "after", true)
 	if err := r.Flush(t.Context()); err != nil {
 		t.Error(err)
 	}

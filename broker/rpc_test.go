@@ -57,7 +57,7 @@ func TestRequests(t *testing.T) {
 	if got, err := a.RequestAll(t.Context(), "echo", nil, nil); err != nil || len(got) != 0 {
 		t.Errorf("nobody expected: %v, %v", got, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // all of it passes: one never answers
 	defer cancel()
 	if got, err := a.RequestAll(ctx, "echo", nil, append(all, "node0009")); !errors.Is(err, ErrPeer) || len(got) != 2 {
 		t.Errorf("one missing: %v, %v", got, err)
