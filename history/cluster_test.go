@@ -37,8 +37,6 @@ func TestLaggingReplicas(t *testing.T) {
 	want(t, "everything", got, whole, numbers(1, 150), true)
 
 	// The same while leaders change.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
 	stream := subject.Stream(subject.Shard(1, "room"))
 	for i := 151; i <= 160; i++ {
 		if err := cluster.WaitLeader(t, stream).Server().JetStreamStepdownStream("$G", stream); err != nil {
@@ -46,9 +44,11 @@ func TestLaggingReplicas(t *testing.T) {
 		}
 		cluster.WaitLeader(t, stream)
 		from := protocol.Position{Epoch: start.Epoch, Offset: last}
-		last = writer.put("room", fmt.Sprint(i))
+		last = writer.putOnce("room", fmt.Sprint(i))
 		for _, r := range readers {
 			natstest.Eventually(t, "a whole resume", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
 				pubs, whole, err := r.store.Resume(ctx, r.topic("room"), from, last, 100)
 				if whole && (err != nil || !slices.Equal(ids(pubs), []string{fmt.Sprint(i)})) {
 					t.Fatalf("whole with %v, %v", ids(pubs), err)
@@ -58,7 +58,7 @@ func TestLaggingReplicas(t *testing.T) {
 		}
 	}
 	for _, r := range readers {
-		epoch, _, err := r.store.Refresh(ctx, subject.Shard(1, "room"))
+		epoch, _, err := r.store.Refresh(t.Context(), subject.Shard(1, "room"))
 		if err != nil || epoch != start.Epoch {
 			t.Errorf("epoch %s became %s (%v) by elections", start.Epoch, epoch, err)
 		}

@@ -48,6 +48,25 @@ func (s *stand) topic(c protocol.Channel) protocol.Topic {
 // put stores a publication and gives its offset.
 func (s *stand) put(c protocol.Channel, id string, change ...func(*protocol.Publication, *nats.Msg)) uint64 {
 	s.t.Helper()
+	offset, err := s.try(c, id, change...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return offset
+}
+
+// putOnce is put while leaders change: the new one may not listen yet. It is tried again, and stored once.
+func (s *stand) putOnce(c protocol.Channel, id string) (offset uint64) {
+	s.t.Helper()
+	natstest.Eventually(s.t, "message "+id, func() bool {
+		var err error
+		offset, err = s.try(c, id, func(_ *protocol.Publication, m *nats.Msg) { m.Header.Set(nats.MsgIdHdr, id) })
+		return err == nil
+	})
+	return offset
+}
+
+func (s *stand) try(c protocol.Channel, id string, change ...func(*protocol.Publication, *nats.Msg)) (uint64, error) {
 	p := &protocol.Publication{Server: s.serve, Channel: c, Kind: protocol.KindMessage, Accepted: time.Now(), ID: id, Frame: []byte(`{"id":"` + id + `"}`)}
 	m := nats.NewMsg(subject.Stored(s.serve, c))
 	for _, f := range change {
@@ -56,9 +75,9 @@ func (s *stand) put(c protocol.Channel, id string, change ...func(*protocol.Publ
 	m.Data = envelope.Append(nil, p)
 	ack, err := s.store.js.PublishMsg(s.t.Context(), m)
 	if err != nil {
-		s.t.Fatal(err)
+		return 0, err
 	}
-	return subject.Offset(subject.Shard(s.serve, c), ack.Sequence)
+	return subject.Offset(subject.Shard(s.serve, c), ack.Sequence), nil
 }
 
 func (s *stand) read(c protocol.Channel, r Range) ([]string, bool) {
