@@ -116,8 +116,7 @@ func TestElectionsHideNobody(t *testing.T) {
 	r := b.watch(topic)
 	r.sees(sa...)
 	for round, name := range []string{stream(shard), leaseStream, stream(shard)} {
-		c.WaitLeader(t, name)
-		gone := c.Leader(name)
+		gone := c.WaitLeader(t, name)
 		gone.Stop()
 		s := a.session()
 		a.Put(topic, s, []byte("in the election"))

@@ -125,7 +125,7 @@ func TestTwoGatewaysEnsureAtOnce(t *testing.T) {
 	for range cap(errs) {
 		n := prepare(t, "aa", urls, func(o *Options) { o.Shards = 2 })
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			errs <- n.Ensure(ctx)
 		}()

@@ -135,7 +135,7 @@ func prepare(t testing.TB, name string, urls []string, change ...func(*Options))
 
 func (n *node) run() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.Ensure(ctx); err != nil {
 		n.t.Fatal(err)
