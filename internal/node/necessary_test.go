@@ -133,9 +133,9 @@ func TestPermissionsNecessary(t *testing.T) {
 		c.AdminToken, c.APIKeys, c.Triggers.AllowPrivate = config.NewSecret("admin-token-0123456789"), []config.APIKey{{Key: config.NewSecret("api-key-0123456789"), Scope: config.ScopeAll}}, true
 		return c
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	setup, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	if err := Setup(ctx, configure("admin"), slog.New(slog.DiscardHandler)); err != nil {
+	if err := Setup(setup, configure("admin"), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	b, _, err := begin(t, configure("all"))
@@ -157,7 +157,7 @@ func TestPermissionsNecessary(t *testing.T) {
 			continue
 		}
 		p := &pair{t: t, a: a, b: b, hook: hook.URL, admin: admin, delivered: delivered}
-		within, cancel := context.WithTimeout(ctx, 20*time.Second)
+		within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if err := test.what(within, p); err != nil {
 			t.Errorf("%s, with all permissions: %v", test.name, err)
 		}
