@@ -123,7 +123,7 @@ func (p *process) term(within time.Duration) (int, error) {
 }
 
 // probes has no keep-alive: a probe of a stopped process must not hold up later ones.
-var probes = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
+var probes = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 
 func (p *process) ready(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ops+"/readyz", nil)

@@ -61,13 +61,19 @@ func slowReader(t *testing.T, c *cluster) {
 	pause(ctx, 3*time.Second)
 	before := p99()
 
-	evicted := func() (n float64) {
+	look := func() (n float64, err error) {
 		for _, g := range c.gateways {
 			one, err := metric(ctx, g, "fanfare_evictions_total")
 			if err != nil {
-				t.Error(err)
+				return 0, err
 			}
 			n += one
+		}
+		return n, nil
+	}
+	evicted := func() (n float64) { // it is asked again when a gateway is slow to answer
+		if err := await(ctx, 30*time.Second, func() (err error) { n, err = look(); return err }); err != nil {
+			t.Error(err)
 		}
 		return n
 	}
@@ -92,8 +98,8 @@ func slowReader(t *testing.T, c *cluster) {
 		}
 		now, _ := at.rss()
 		backlog, grown = max(backlog, high), max(grown, now-memory)
-		if evicted() == already {
-			return errors.New("the slow reader is not closed")
+		if n, err := look(); err != nil || n == already {
+			return errors.Join(errors.New("the slow reader is not closed"), err)
 		}
 		return nil
 	}); err != nil {
