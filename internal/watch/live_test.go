@@ -49,10 +49,13 @@ func TestLive(t *testing.T) {
 	}
 	t.Run("native histograms", func(t *testing.T) {
 		for name, p := range both {
-			list, err := p.query(t.Context(), `sum(rate(fanfare_fanout_latency_seconds[10s]))`)
-			if err != nil || (name == "native") != (len(list) == 1 && list[0].Histogram && list[0].Buckets > 3) {
-				t.Errorf("%s: %+v %v", name, list, err)
-			}
+			labtest.Await(t, 30*time.Second, name, func() error { // a rate needs two scrapes in time
+				list, err := p.query(t.Context(), `sum(rate(fanfare_fanout_latency_seconds[10s]))`)
+				if err == nil && (name == "native") != (len(list) == 1 && list[0].Histogram && list[0].Buckets > 3) {
+					err = fmt.Errorf("%+v", list)
+				}
+				return err
+			})
 		}
 	})
 	t.Run("traces", func(t *testing.T) { checkTraces(t, spans, both) })
@@ -178,7 +181,7 @@ func checkBoards(t *testing.T, p *prometheus) {
 		}
 	}
 	asked, failed := len(pending), map[string]error{}
-	for deadline := time.Now().Add(45 * time.Second); len(pending) > 0 && time.Now().Before(deadline); <-time.After(500 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); len(pending) > 0 && time.Now().Before(deadline); <-time.After(500 * time.Millisecond) {
 		for name, ask := range pending {
 			if failed[name] = ask(); failed[name] == nil {
 				delete(pending, name)
