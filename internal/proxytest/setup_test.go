@@ -63,7 +63,7 @@ func newSite(t *testing.T, env ...string) *site {
 			append([]string{
 				"FANFARE_LISTEN=" + address + ":" + s.ports[0], "FANFARE_NATS_URLS=nats://" + broker.Addr, "FANFARE_NATS_REPLICAS=1",
 				"FANFARE_SETTINGS_FILE=" + file, "FANFARE_AUTH_JWT_SECRET=" + jwtSecret, "FANFARE_TRUSTED_PROXIES=127.0.0.1",
-				"FANFARE_LIMITS_PING_INTERVAL=1s", "FANFARE_LIMITS_SOCKETS_PER_ADDRESS=25",
+				"FANFARE_LIMITS_PING_INTERVAL=500ms", "FANFARE_LIMITS_SOCKETS_PER_ADDRESS=25",
 			}, env...)...))
 	}
 	for _, g := range s.gateways {
