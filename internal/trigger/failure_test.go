@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/freeport"
 	"fanfare/internal/policy"
 	"fanfare/internal/trigger"
 	"fanfare/protocol"
@@ -21,12 +22,11 @@ import (
 // deadAddress is one that nobody listens on.
 func deadAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr() // not one that the servers of other tests are given
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return "http://" + l.Addr().String() + "/"
+	return "http://" + addr + "/"
 }
 
 // silent is a server that takes connections and says nothing.
