@@ -19,6 +19,7 @@ import (
 	"fanfare/broker/natsd"
 	"fanfare/client"
 	"fanfare/internal/config"
+	"fanfare/internal/freeport"
 	"fanfare/internal/natstest"
 	"fanfare/internal/node"
 	"fanfare/protocol"
@@ -185,7 +186,11 @@ func TestNodeExactlyOnce(t *testing.T) {
 // TestNodeRestart: a node that drains and comes back on the same data costs its clients nothing.
 func TestNodeRestart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	addr, stop := startNode(t, "127.0.0.1:0", data)
+	listen, err := freeport.Addr() // nobody else is given it while the node is away and its clients knock
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, stop := startNode(t, listen, data)
 	quick := client.Options{BackoffMin: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond}
 	a := joinNode(t, dialNode(t, addr, quick), "room1", client.ChannelOptions{})
 	b := joinNode(t, dialNode(t, addr, quick), "room1", client.ChannelOptions{})
