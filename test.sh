@@ -46,15 +46,15 @@ run_go() {
   # One package at a time: several run clusters of their own, whose failure detectors a starved machine would trip.
   # Of internal/e2e the short part: the cluster of real processes wants the machine to itself (./test.sh cluster).
   say "go test -race"
-  go test -race -p 1 $(go list ./... | grep -vE '/internal/(e2e|watch|proxytest)$')
-  go test -race -short ./internal/e2e ./internal/watch ./internal/proxytest
+  go test -race -p 1 -timeout 30m $(go list ./... | grep -vE '/internal/(e2e|watch|proxytest)$')
+  go test -race -short -timeout 30m ./internal/e2e ./internal/watch ./internal/proxytest
 }
 
 # run_cluster runs three brokers and three gateways as processes and breaks them: four minutes, nothing else beside it.
 run_cluster() {
   need go "(1.26 or newer)"
   say "cluster of real processes"
-  go test -v -run TestCluster ./internal/e2e
+  go test -v -run TestCluster -timeout 30m ./internal/e2e
 }
 
 # installed COMMAND PACKAGE installs a Debian package unless its command is there.
@@ -67,7 +67,7 @@ run_watch() {
   need go "(1.26 or newer)"
   installed prometheus prometheus # brings promtool
   say "watch: rules, alerts and dashboards on a real Prometheus"
-  go test -timeout 10m ./internal/watch
+  go test -timeout 30m ./internal/watch
 }
 
 # run_proxies runs the configurations in deploy/ in front of gateways: haproxy, nginx and Caddy.
@@ -81,7 +81,7 @@ run_proxies() {
   installed prometheus prometheus # what deploy/compose runs
   packages test/conformance # Xano's SDKs
   say "proxies: haproxy, nginx and Caddy in front of three gateways"
-  go test -timeout 10m ./internal/proxytest
+  go test -timeout 30m ./internal/proxytest
 }
 
 with_node() {
