@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -95,7 +97,28 @@ func TestServerCluster(t *testing.T) {
 		leader = slices.IndexFunc(options, func(o natsd.ServerOptions) bool { return o.Name == stream.CachedInfo().Cluster.Leader })
 		return leader >= 0
 	})
+	aside, err := nats.Connect("nats://" + servers[(leader+1)%3].Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer aside.Close()
 	stopped := make(chan error, 1)
+	moved := make(chan bool, 1) // whether another node led while the one that stops still ran
+	go func() {
+		for len(stopped) == 0 {
+			var info struct {
+				Cluster struct {
+					Leader string `json:"leader"`
+				} `json:"cluster"`
+			}
+			answer, err := aside.Request("$JS.API.STREAM.INFO."+subject.Stream(shard), nil, time.Second)
+			if err == nil && json.Unmarshal(answer.Data, &info) == nil && info.Cluster.Leader != "" && info.Cluster.Leader != options[leader].Name {
+				break
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		moved <- len(stopped) == 0
+	}()
 	go func() { stopped <- stops[leader]() }()
 	natstest.Eventually(t, "the drain", func() bool { return servers[leader].Healthy() != nil })
 	var slowest time.Duration
@@ -104,11 +127,12 @@ func TestServerCluster(t *testing.T) {
 		r.mustPublish("room", fmt.Sprint(i+2), true)
 		slowest = max(slowest, time.Since(begun))
 	}
+	first := <-moved
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	t.Logf("slowest acknowledgement while the leader stopped: %s", slowest)
-	if slowest > 3500*time.Millisecond { // an election after a crash takes 4 to 9 s
+	t.Logf("slowest acknowledgement while the leader stopped: %s; the lead moved first: %t", slowest, first)
+	if slowest > 3500*time.Millisecond && !first { // an election after a crash takes 4 to 9 s; so may a busy machine for a message
 		t.Errorf("acknowledgements stalled for %s: leaders were not moved", slowest)
 	}
 	again, _ := runServer(t, options[leader])
