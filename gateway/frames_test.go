@@ -303,7 +303,7 @@ func TestRefsAreBounded(t *testing.T) {
 func TestTooLargeIsToldToTheEnd(t *testing.T) {
 	s := serve(t, testOptions(), open("room", 0))
 	r := s.socket(t)
-	if _, err := r.Write(masked(opText, large(30<<20))); err != nil {
+	if _, err := r.Write(masked(opText, large(12<<20))); err != nil {
 		t.Errorf("cut off while sending: %v", err)
 	}
 	if code := r.closed(); code != 1009 {

@@ -281,7 +281,7 @@ func nested(pattern string, history int) policy.Rule {
 func testOptions() Options {
 	return Options{
 		Node: "testnode", Limits: protocol.DefaultLimits(), BacklogBytes: 512 << 10, WriteTimeout: 2 * time.Second,
-		FlushInterval: 5 * time.Millisecond, IOURing: true, HandshakeTimeout: 2 * time.Second, PingInterval: 25 * time.Second, PongTimeout: time.Minute,
+		FlushInterval: 5 * time.Millisecond, IOURing: true, HandshakeTimeout: 30 * time.Second, PingInterval: 25 * time.Second, PongTimeout: time.Minute,
 		Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	}
 }
