@@ -30,7 +30,8 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 async function peer(channel, options) {
   const proxy = await new Proxy(server.port).listen();
   proxy.delay = () => random() * 10;
-  const client = connect(`ws://127.0.0.1:${proxy.port}/rt/demo`, { timeout: 500, backoff: { min: 20, max: 200 }, ...options });
+  // Who only listens has nothing but the heartbeat to find out that its connection swallows everything.
+  const client = connect(`ws://127.0.0.1:${proxy.port}/rt/demo`, { timeout: 500, heartbeat: 1000, backoff: { min: 20, max: 200 }, ...options });
   const room = client.channel(channel, { queueLimit: 5000 });
   return { proxy, client, room, got: record(room, "message"), joins: record(room, "join") };
 }
@@ -66,10 +67,10 @@ test(`${reconnects} random reconnects`, { timeout: 300_000 }, async () => {
   }
   going = false;
   await Promise.all(senders);
-  await until(() => peers.every(({ room }) => room.joined && room.pending().length === 0), "the queues are empty", 30_000);
+  await until(() => peers.every(({ room }) => room.joined && room.pending().length === 0), "the queues are empty", 120_000);
   assert.deepEqual(failed, []);
   const sent = counts.map((count, who) => Array.from({ length: count }, (_, n) => n));
-  await until(() => peers.every(({ got }) => got.length >= counts[0] + counts[1]), "all has arrived", 30_000);
+  await until(() => peers.every(({ got }) => got.length >= counts[0] + counts[1]), "all has arrived", 60_000);
 
   const of = (frames, who) => frames.filter(({ payload }) => payload.who === who).map(({ payload }) => payload.n);
   const stored = await server.history(name);
