@@ -123,6 +123,7 @@ test("a channel: every field, the sentence, what is stored", async () => {
   await page.getByRole("switch", { name: "orders/* is enabled" }).click();
   await page.getByRole("button", { name: "Undo: orders/* is off" }).click();
   await until(async () => (await ruleOf("orders")).enabled, "enabled again");
+  await page.getByRole("switch", { name: "orders/* is enabled", checked: true }).waitFor(); // the page has it too: its next change is one of this
   await page.getByRole("button", { name: "Edit orders/*" }).click();
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("alertdialog").getByRole("button", { name: "Delete the channel" }).click();
@@ -141,8 +142,10 @@ test("two people edit the same channel: told, merged; another channel does not m
   await page.getByLabel("Description").fill("mine");
   const rules = (await workspace()).channels;
   const other = rules.find((r) => r.pattern === "other");
+  // Only the first answer after the change is a 200, and it may come before that to our PUT.
+  const noticed = page.waitForResponse((r) => r.url().endsWith("/realtime") && r.status() === 200);
   await put({ channels: rules.map((r) => (r.id === other.id ? { ...r, presence: true } : r)) });
-  await page.waitForResponse((r) => r.url().endsWith("/realtime") && r.status() === 200); // it has noticed
+  await noticed;
   assert.equal(await page.getByText("Somebody else").count(), 0);
   await put({ channels: (await workspace()).channels.map((r) => (r.pattern === "shared" ? { ...r, history: 50, description: "theirs" } : r)) });
   // Saved before the page could notice, or after: it is told either way.
