@@ -1,5 +1,5 @@
 // The live page while 5000 real sockets on 200 busy channels are connected to a real server: npm run test:live. It says how
-// long the browser's frames took, and fails when the page does not show what there is, or stutters.
+// long the browser's frames took, and fails when the page does not show what there is, or keeps its thread busy.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -32,10 +32,14 @@ try {
 
   const page = await place.admin("#/1/live");
   const tile = (name) => page.locator(".tile", { hasText: name }).locator("dd").textContent();
-  await until(async () => (await tile("Sockets")) === sockets.toLocaleString("en"), "all sockets are shown", 20_000);
+  await until(async () => (await tile("Sockets")) === sockets.toLocaleString("en"), "all sockets are shown");
   await until(async () => (await tile("Channels in use")) === String(channels), "all channels are shown");
-  await until(async () => !["–", "0/s"].includes(await tile("Deliveries")), "deliveries", 20_000);
+  await until(async () => !["–", "0/s"].includes(await tile("Deliveries")), "deliveries");
   const before = got;
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
+  const spent = async () => (await devtools.send("Performance.getMetrics")).metrics.find((m) => m.name === "ThreadTime").value;
+  const idle = await spent();
   const times = await page.evaluate(
     (seconds) =>
       new Promise((done) => {
@@ -47,15 +51,15 @@ try {
       }),
     seconds,
   );
+  const busy = (await spent()) - idle;
   times.sort((x, y) => x - y);
   const at = (p) => times[Math.floor(p * (times.length - 1))];
-  console.log(`frames: ${times.length} in ${seconds} s, p50 ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, longest ${at(1).toFixed(1)} ms`);
+  console.log(`frames: ${times.length} in ${seconds} s, p50 ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, longest ${at(1).toFixed(1)} ms; the page's thread ran for ${busy.toFixed(2)} s`);
   console.log(`deliveries: ${Math.round((got - before) / seconds)}/s at the sockets, ${await tile("Deliveries")} on the page; fan-out p99 ${await tile("Fan-out, p99")}`);
   assert.ok(got - before > sockets, "the channels are busy");
   assert.equal(await page.getByRole("row", { name: /room-\d/ }).count(), channels);
-  // A shared machine may stop a browser for a moment; a page that cannot keep up shows in all percentiles.
-  assert.ok(at(0.95) < 50, "19 of 20 frames within 50 ms");
-  assert.ok(at(0.99) < 250, "99 of 100 frames within 250 ms");
+  // By the processor's clock: how long a frame takes says as much about what else the machine has to do.
+  assert.ok(busy < seconds / 4, `the page's thread ran for ${busy.toFixed(2)} of ${seconds} s`);
   assert.deepEqual(page.problems, []);
   going = false;
   await talk;
