@@ -189,7 +189,7 @@ class Server {
       return this.exited;
     });
     const failed = (err) => new Error(`the server did not get ready (${JSON.stringify(this.exited)}):\n${this.output.slice(-4000)}`, { cause: err });
-    await until('the server to be ready', async () => this.exited || (await request(`${this.ops}/readyz`)).status === 200, { timeout: 30_000, every: 20 })
+    await until('the server to be ready', async () => this.exited || (await request(`${this.ops}/readyz`)).status === 200, { timeout: 60_000, every: 20 })
       .catch((err) => { throw failed(err); });
     if (this.exited) throw failed();
   }
@@ -219,6 +219,11 @@ class Server {
   async restart() {
     assert.ok(this.exited, 'still running');
     await this.launch();
+  }
+
+  /** Waits until the server knows that nobody is connected: who leaves is on its channels until it has noticed, which the next test must not see. */
+  async deserted() {
+    await until('the server to have no sockets', async () => this.exited || /^fanfare_sessions 0$/m.test((await request(`${this.ops}/metrics`)).text), { timeout: 40_000 });
   }
 
   /** Fails when the process is gone or has shown that something in it broke. */
@@ -251,6 +256,7 @@ const shared = {
   async closeClients() {
     await Promise.all([...this.clients].map((client) => client.close()));
     this.clients.clear();
+    await this.deserted?.();
   },
 
   admin(method, path, body) {
@@ -316,7 +322,7 @@ class Realtime {
       } finally {
         await probe.close();
       }
-    }, { timeout: 10_000, every: 50 });
+    }, { timeout: 30_000, every: 50 });
   }
 
   get socketUrl() {

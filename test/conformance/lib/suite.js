@@ -15,7 +15,7 @@ function serve(options, setup, { keepClients = false } = {}) {
   before(async () => {
     suite.server = await Server.shared(options);
     Object.assign(suite, await setup?.(suite.server));
-  }, { timeout: 60_000 });
+  }, { timeout: 150_000 });
   afterEach(async () => {
     if (!keepClients) await suite.server?.closeClients();
     suite.server?.assertHealthy();

@@ -42,7 +42,7 @@ describe('reconnecting', { concurrency: 4 }, () => {
       await server.stop();
       const marks = [one.mark, two.mark];
       await server.restart();
-      await two.wait({ action: 'join' }, { from: marks[1], timeout: 8000 });
+      await two.wait({ action: 'join' }, { from: marks[1], timeout: 40_000 }); // a slow start costs the SDK's next, longer pause
       const history = await one.wait({ action: 'history' }, { from: marks[0] });
       assert.deepEqual(history.payload.history.map((f) => f.payload), ['before']);
       assert.equal(one.presence().length, 1, 'nobody of before is left over');
@@ -61,31 +61,32 @@ describe('reconnecting', { concurrency: 4 }, () => {
     const user = rt.sdk();
     const channel = await user.open('room2');
     await server.kill();
-    await until('the third attempt', () => user.attempts.length >= 3, { timeout: 8000 });
+    await until('the third attempt', () => user.attempts.length >= 3);
     assert.equal(user.attempts[0].closed.code, 1006);
     const [first, second] = pauses(user);
     near(first, 1000);
     near(second, 2000);
+    const mark = channel.mark; // before it can be back
     await server.restart();
-    const mark = channel.mark;
-    await channel.wait({ action: 'join' }, { from: mark, timeout: 10_000 });
+    await channel.wait({ action: 'join' }, { from: mark, timeout: 40_000 });
     channel.message('after');
     await channel.wait({ action: 'message', payload: 'after' });
   });
 
   test('HTTP 503 with Retry-After at the limit of sockets: the SDK backs off 1, 2, 4 s', async () => {
-    const { rt } = await fresh({ env: { FANFARE_LIMITS_SOCKETS: '1' } });
-    const first = await rt.raw();
+    const { server, rt } = await fresh({ env: { FANFARE_LIMITS_SOCKETS: '1' } });
+    await server.deserted(); // of the harness's own socket
+    const first = await until('the only seat', () => rt.raw().catch(() => undefined), { every: 50 });
     const user = rt.sdk();
     const [channel] = user.prepare('room2');
     channel.listen();
-    await until('three attempts', () => user.attempts.length >= 3 && user.attempts[2].closed, { timeout: 10_000 });
+    await until('three attempts', () => user.attempts.length >= 3 && user.attempts[2].closed);
     for (const attempt of user.attempts.slice(0, 3)) {
       assert.equal(attempt.status, 503);
       assert.ok(Number(attempt.retryAfter) >= 1, `Retry-After: ${attempt.retryAfter}`);
     }
     await first.close();
-    await channel.wait({ action: 'join' }, { timeout: 10_000 });
+    await channel.wait({ action: 'join' });
     assert.equal(user.attempts.length, 4);
     for (const [i, expected] of [1000, 2000, 4000].entries()) near(pauses(user)[i], expected);
   });
@@ -165,7 +166,7 @@ describe('a drain (SIGTERM)', { concurrency: 2 }, () => {
     await Promise.all(clients.map((c) => c.joined('room1')));
     const started = performance.now();
     const stopped = server.stop();
-    await until('/readyz to say no', async () => (await request(`${server.ops}/readyz`)).status === 503, { timeout: 2000 });
+    await until('/readyz to say no', async () => (await request(`${server.ops}/readyz`)).status === 503);
     const probe = new RawClient(rt.socketUrl, {});
     const refused = await probe.opened.then(() => assert.fail('a draining server took a socket'), (err) => err.response);
     assert.equal(refused?.status, 503);
@@ -173,7 +174,7 @@ describe('a drain (SIGTERM)', { concurrency: 2 }, () => {
     const closed = await Promise.all(clients.map((c) => c.ended));
     assert.deepEqual([...new Set(closed.map((c) => c.code))], [1012]);
     const times = closed.map((c) => c.at - started).sort((a, b) => a - b);
-    assert.ok(times.at(-1) < 4500, `the last close came after ${times.at(-1)} ms`);
+    assert.ok(times.at(-1) < 10_000, `the last close came after ${times.at(-1)} ms`);
     assert.ok(times.at(-1) - times[0] > 1500, `spread over only ${times.at(-1) - times[0]} ms`);
     for (let i = 0; i + 20 < times.length; i++) assert.ok(times[i + 20] - times[i] > 400, 'half of them at once');
     const exit = await stopped;
@@ -184,7 +185,7 @@ describe('a drain (SIGTERM)', { concurrency: 2 }, () => {
     const { server } = await fresh({ env: { FANFARE_DRAIN: '30s' } });
     const started = performance.now();
     assert.deepEqual(await server.stop(), { code: 0, signal: null });
-    assert.ok(performance.now() - started < 5000, `took ${performance.now() - started} ms`);
+    assert.ok(performance.now() - started < 20_000, `took ${performance.now() - started} ms`);
   });
 
   test('messages still flow among those not yet sent away, and nothing acknowledged is lost', async () => {
@@ -216,13 +217,14 @@ describe('a drain (SIGTERM)', { concurrency: 2 }, () => {
   });
 
   test('a second SIGTERM does no harm', async () => {
-    const { server, rt } = await fresh({ env: { FANFARE_DRAIN: '1s' } });
-    const client = await rt.raw();
+    const { server, rt } = await fresh({ env: { FANFARE_DRAIN: '2s' } });
+    // One alone would be sent away at once, and the drain be over before anybody could look.
+    const clients = await Promise.all(tick(20).map(() => rt.raw()));
     const stopped = server.stop();
-    await until('draining', async () => (await request(`${server.ops}/readyz`)).status === 503, { timeout: 2000 });
+    await until('draining', async () => (await request(`${server.ops}/readyz`)).status === 503);
     server.child.kill('SIGTERM');
     const exit = await stopped;
-    await client.ended;
+    await Promise.all(clients.map((c) => c.ended));
     assert.ok(exit.code !== null || exit.signal === 'SIGTERM', JSON.stringify(exit));
     assert.doesNotMatch(server.output, /^panic:/m);
   });
