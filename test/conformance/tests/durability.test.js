@@ -13,7 +13,7 @@ after(async () => {
   await closeAll(servers);
 });
 
-test('history survives kill -9: all that was acknowledged is there, once, in the order of its offsets', { timeout: 90_000 }, async (t) => {
+test('history survives kill -9: all that was acknowledged is there, once, in the order of its offsets', { timeout: 280_000 }, async (t) => {
   const server = await Server.start();
   servers.push(server);
   const rt = await server.realtime([nested('kept', { history: 1000 })]);
@@ -36,7 +36,7 @@ test('history survives kill -9: all that was acknowledged is there, once, in the
         if (answer.action === 'ack') acked.get(room).push({ value, ...answer.payload });
       }
     }));
-    await until('acknowledged traffic', () => total() > start + 100 + 70 * round, { timeout: 30_000, every: 1 });
+    await until('acknowledged traffic', () => total() > start + 100 + 70 * round, { timeout: 60_000, every: 1 });
     await server.kill();
     await writing;
     await server.restart();
@@ -72,16 +72,19 @@ test('history survives kill -9: all that was acknowledged is there, once, in the
   assert.deepEqual(got, later);
 });
 
-test('a follower that resumes after each kill or restart misses nothing and gets nothing twice', { timeout: 90_000 }, async (t) => {
+test('a follower that resumes after each kill or restart misses nothing and gets nothing twice', { timeout: 280_000 }, async (t) => {
   const server = await Server.start({ env: { FANFARE_DRAIN: '300ms' } });
   servers.push(server);
   const rt = await server.realtime([open('room', { history: 1000 })]);
   const acked = [];
   let value = 0;
   let going = true;
-  const connect = () => until('a socket', () => rt.raw().catch(() => undefined), { timeout: 20_000, every: 30 });
+  const connect = () => until('a socket', () => rt.raw().catch(() => undefined), { timeout: 60_000, every: 30 });
 
+  let begin;
+  const begun = new Promise((resolve) => { begin = resolve; });
   const writing = Promise.all(tick(3).map(async () => {
+    await begun; // the follower is there from the beginning
     while (going) {
       const client = await connect();
       const joined = await Promise.race([client.join('room').catch(() => undefined), client.ended]);
@@ -103,12 +106,13 @@ test('a follower that resumes after each kill or restart misses nothing and gets
       const client = await connect();
       const result = await Promise.race([client.join('room', { resume: position }).catch(() => undefined), client.ended]);
       if (!result?.answer) continue;
+      begin();
       if (position) {
         assert.deepEqual(result.answer.payload, { resumed: true });
         resumes++;
       }
       position = { ...(position ?? { offset: result.answer.options.offset }), epoch: result.answer.options.epoch };
-      await Promise.race([client.ended, until('the end', () => !going, { timeout: 60_000 })]);
+      await Promise.race([client.ended, until('the end', () => !going, { timeout: 280_000 })]);
       if (!client.closed) await client.settled();
       for (const f of client.since(result.from, { action: 'message' })) {
         seen.push(f);
@@ -120,13 +124,13 @@ test('a follower that resumes after each kill or restart misses nothing and gets
 
   for (const round of tick(5)) {
     const count = acked.length;
-    await until('traffic', () => acked.length > count + 60, { timeout: 20_000 });
+    await until('traffic', () => acked.length > count + 60, { timeout: 60_000 });
     if (round % 2) await server.stop();
     else await server.kill();
     await server.restart();
   }
   const count = acked.length;
-  await until('traffic', () => acked.length > count + 20, { timeout: 20_000 });
+  await until('traffic', () => acked.length > count + 20, { timeout: 60_000 });
   going = false;
   await Promise.all([writing, following]);
 
@@ -156,12 +160,12 @@ test('settings survive kill -9, and presence has no ghosts afterwards', async ()
   await client.joined('room2');
   const { history } = await client.joined('room1', { history: true });
   assert.deepEqual(history.map((f) => f.payload), ['kept']);
-  await until('the people of before to be gone, within 10 s', async () => {
+  await until('the people of before to be gone', async () => {
     const probe = await rt.raw();
     const { presence } = await probe.joined('room1', { presence: true });
     await probe.close();
     return presence.length === 2;
-  }, { timeout: 10_000, every: 250 });
+  }, { timeout: 30_000, every: 250 }); // within 10 s on a machine that has nothing else to do
   const { json } = await server.admin('GET', rt.path);
   assert.deepEqual(json.channels.map((c) => c.pattern), ['room1', 'room2']);
 });
