@@ -195,11 +195,11 @@ describe('a token that runs out on a live socket', () => {
     const watcher = await s.rt.raw({ user: { row_id: 50 } });
     await watcher.joined('members', { presence: true });
     await watcher.joined('room', { presence: true });
-    const client = await s.rt.raw({ user: { row_id: 51, exp: now() + 3 } });
+    const client = await s.rt.raw({ user: { row_id: 51, exp: now() + 6 } });
     await client.joined('members');
     const { answer } = await client.joined('room');
     assert.equal(answer.client.permissions.row_id, 51);
-    const error = await client.wait({ action: 'error', payload: { code: 'token_expired' } }, { timeout: 8000 });
+    const error = await client.wait({ action: 'error', payload: { code: 'token_expired' } });
     assert.equal(error.options?.channel, undefined);
     await client.wait({ action: 'error', options: { channel: 'members' } }, { what: 'the error that names the channel it lost' });
     await watcher.wait({ action: 'presence_update', options: { channel: 'members' }, payload: { action: 'leave', presence: { socketId: client.socketId } } });
@@ -215,12 +215,12 @@ describe('a token that runs out on a live socket', () => {
   test('receives no messages for authenticated clients afterwards', async () => {
     const rt = await s.server.realtime([open('mixed', { client_authenticated_messaging: true })]);
     const sender = await rt.raw({ user: { row_id: 52 } });
-    const fading = await rt.raw({ user: { row_id: 53, exp: now() + 3 } });
+    const fading = await rt.raw({ user: { row_id: 53, exp: now() + 6 } });
     await sender.joined('mixed');
     await fading.joined('mixed');
     sender.message('mixed', 'before', { authenticated: true });
     await fading.wait({ action: 'message', payload: 'before' });
-    await fading.wait({ action: 'error', payload: { code: 'token_expired' } }, { timeout: 8000 });
+    await fading.wait({ action: 'error', payload: { code: 'token_expired' } });
     sender.message('mixed', 'after', { authenticated: true });
     await sender.wait({ action: 'message', payload: 'after' });
     sender.message('mixed', 'fence');
