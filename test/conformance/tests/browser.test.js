@@ -11,6 +11,7 @@ const { browser } = require('../lib/browser');
 const { Server, newHash } = require('../lib/server');
 const { mint, now } = require('../lib/token');
 const { open, rule } = require('../lib/rules');
+const { until } = require('../lib/wait');
 
 let cert;
 let server;
@@ -40,7 +41,7 @@ before(async () => {
   site.listen(0, '127.0.0.1');
   await once(site, 'listening');
   chrome = await browser({ 'xano.test': `127.0.0.1:${server.port}`, 'app.test': `127.0.0.1:${site.address().port}` });
-}, { timeout: 60_000 });
+}, { timeout: 180_000 });
 
 afterEach(async () => {
   await Promise.all(pages.splice(0).map((p) => p.page.close()));
@@ -218,13 +219,13 @@ test('closing the only channel closes the socket without a disconnected event', 
   await page.openChannel('room2');
   await page.wait('room2', (f) => f.action === 'join');
   await page.page.evaluate(() => window.channels.room2.destroy());
-  for (let i = 0; i < 500 && !page.sockets[0].closed; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until('the socket to be closed', () => page.sockets[0].closed);
   assert.equal(page.sockets[0].closed, true);
   const statuses = (await page.seen('room2')).frames.filter((f) => f.action === 'connection_status').map((f) => f.payload.status);
   assert.deepEqual(statuses, ['connected']);
 });
 
-test('the server restarts: both pages are back, joined, and hear each other', { timeout: 60_000 }, async () => {
+test('the server restarts: both pages are back, joined, and hear each other', { timeout: 180_000 }, async () => {
   const a = await Page.open();
   const b = await Page.open({ token: mint({ row_id: 7 }) });
   for (const page of [a, b]) {
@@ -238,7 +239,9 @@ test('the server restarts: both pages are back, joined, and hear each other', { 
   await a.message('room1', 'after the restart');
   await b.wait('room1', (f) => f.action === 'message' && f.payload === 'after the restart', { from: from[1] });
   const ids = (list) => list.map((c) => c.socketId).sort();
-  for (let i = 0; i < 200 && ids(await a.presence('room1')).length !== 2; i++) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.deepEqual(ids(await a.presence('room1')), ids(await b.presence('room1')));
-  assert.equal((await a.presence('room1')).length, 2);
+  // Each hears of the other on its own.
+  await until('both to see the two', async () => {
+    const [one, two] = [ids(await a.presence('room1')), ids(await b.presence('room1'))];
+    return one.length === 2 && one.join() === two.join();
+  });
 });

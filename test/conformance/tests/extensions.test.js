@@ -304,9 +304,9 @@ describe('resume', () => {
     const { offset } = await writer.published('x', 'seen');
     await writer.published('x', 'missed');
     await rt.put({ channels: [open('x', { history: 0 })] });
-    await until('the purge', async () => (await writer.history('x')).history.length === 0, { timeout: 5000, every: 50 });
+    await until('the purge', async () => (await writer.history('x')).history.length === 0, { every: 50 });
     await rt.put({ channels: [open('x', { history: 100 })] });
-    await until('history to be on again', async () => (await writer.published('x', 'new')).offset !== undefined, { timeout: 3000, every: 50 });
+    await until('history to be on again', async () => (await writer.published('x', 'new')).offset !== undefined, { every: 50 });
     const again = await rt.raw();
     const { answer } = await again.joined('x', { resume: { offset } });
     assert.deepEqual(answer.payload, { resumed: false });
@@ -327,12 +327,12 @@ describe('resume', () => {
       const { offset } = await writer.published(channel, 'seen');
       await rt.put({ channels: meanwhile });
       if (meanwhile.length > 0) {
-        await until('history to be off', async () => (await writer.published(channel, 'missed')).offset === undefined, { timeout: 3000, every: 50 });
+        await until('history to be off', async () => (await writer.published(channel, 'missed')).offset === undefined, { every: 50 });
       }
       await rt.put({ channels: before });
       const again = await rt.raw();
       await again.joined(channel);
-      await until('history to be on again', async () => (await again.published(channel, 'new')).offset !== undefined, { timeout: 3000, every: 50 });
+      await until('history to be on again', async () => (await again.published(channel, 'new')).offset !== undefined, { every: 50 });
       for (const resume of [{ offset, epoch }, { offset }, { offset: early.offset, epoch }]) {
         const client = await rt.raw();
         const result = await client.joined(channel, { resume });

@@ -14,7 +14,7 @@ const { mint } = require('../lib/token');
 const { open } = require('../lib/rules');
 const { until } = require('../lib/wait');
 
-const s = serve({ env: { FANFARE_LIMITS_HANDSHAKE_TIMEOUT: '2s' } }, async (server) => ({
+const s = serve({ env: { FANFARE_LIMITS_HANDSHAKE_TIMEOUT: '4s' } }, async (server) => ({
   rt: await server.realtime([open('room1', { history: 25 })]),
 }));
 
@@ -40,7 +40,7 @@ function frame(object, first = 0x81) {
 }
 
 /** Opens a connection and writes; resolves what came, when `done(text)` holds or the server closes. */
-function exchange(writes, { done = (text) => text.includes('\r\n\r\n'), timeout = 10_000 } = {}) {
+function exchange(writes, { done = (text) => text.includes('\r\n\r\n'), timeout = 30_000 } = {}) {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ port: s.server.port, host: s.server.host, noDelay: true });
     let text = '';
@@ -167,7 +167,7 @@ test('noise: random bytes, a TLS hello, other protocols', async () => {
     ...tick(100).map((i) => randomBytes(1 + ((i * 37) % 700))),
     Buffer.from('160301020001000001fc0303', 'hex'), Buffer.from('SSH-2.0-OpenSSH_9.6\r\n'), Buffer.from('EHLO x\r\n'), Buffer.from([0]), Buffer.from('*1\r\n$4\r\nPING\r\n'), Buffer.alloc(100_000),
   ];
-  await Promise.all(noises.map((bytes) => exchange(bytes, { done: () => false, timeout: 9000 }).catch((err) => assert.fail(`kept open: ${err.message}`))));
+  await Promise.all(noises.map((bytes) => exchange(bytes, { done: () => false, timeout: 40_000 }).catch((err) => assert.fail(`kept open: ${err.message}`))));
 });
 
 test('a bomb in permessage-deflate does not blow up', async () => {
@@ -178,7 +178,7 @@ test('a bomb in permessage-deflate does not blow up', async () => {
   const zeros = deflateRawSync(Buffer.alloc(40 << 20, 0x61), { finishFlush: 2 }).subarray(0, -4);
   assert.ok(zeros.length < 60_000);
   const before = rss();
-  await Promise.all(tick(20).map(() => exchange([Buffer.from(plain(['Sec-WebSocket-Extensions: permessage-deflate'])), frame(zeros, 0xc1)], { done: (t) => t.includes('\x88'), timeout: 15_000 })));
+  await Promise.all(tick(20).map(() => exchange([Buffer.from(plain(['Sec-WebSocket-Extensions: permessage-deflate'])), frame(zeros, 0xc1)], { done: (t) => t.includes('\x88'), timeout: 40_000 })));
   if (before) assert.ok(rss() - before < 300 << 20, `grew by ${(rss() - before) >> 20} MiB (compression ${compressed ? 'on' : 'off'})`);
 });
 
@@ -210,6 +210,6 @@ test('descriptors and goroutines come back after a thousand sockets that went in
   await alive.close();
   const before = { fd: descriptors(), go: await goroutines() };
   for (const _ of tick(5)) await crowd();
-  await until('them to come back', async () => descriptors() <= before.fd + 5 && (await goroutines()) <= before.go + 100, { timeout: 15_000, every: 200 })
+  await until('them to come back', async () => descriptors() <= before.fd + 5 && (await goroutines()) <= before.go + 100, { timeout: 40_000, every: 200 })
     .catch(async (err) => assert.fail(`${err.message}: before ${JSON.stringify(before)}, now ${JSON.stringify({ fd: descriptors(), go: await goroutines() })}`));
 });

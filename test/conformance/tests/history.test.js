@@ -170,7 +170,7 @@ describe('history', () => {
     const client = await rt.raw();
     await client.joined('shrink');
     await Promise.all(tick(60).map((i) => client.published('shrink', i)));
-    const size = (n) => until(`history of ${n}`, async () => (await client.history('shrink')).history.length === n, { timeout: 5000, every: 50 });
+    const size = (n) => until(`history of ${n}`, async () => (await client.history('shrink')).history.length === n, { every: 50 });
     await size(60);
     await rt.put({ channels: [open('shrink', { history: 25 })] });
     await size(25);
@@ -181,7 +181,7 @@ describe('history', () => {
     await until('only the new one', async () => {
       const { history } = await client.history('shrink');
       return history.length === 1 && history[0].payload === 'new';
-    }, { timeout: 5000, every: 50 });
+    }, { every: 50 });
   });
 });
 

@@ -218,7 +218,7 @@ describe('leave', () => {
     await client.joined('room2');
     client.socket.close(1000);
     for (const channel of ['room1', 'room2']) {
-      await watcher.wait({ action: 'presence_update', options: { channel }, payload: { action: 'leave', presence: { socketId: client.socketId } } }, { timeout: 3000 });
+      await watcher.wait({ action: 'presence_update', options: { channel }, payload: { action: 'leave', presence: { socketId: client.socketId } } });
     }
   });
 

@@ -107,7 +107,7 @@ describe('presence_update', () => {
     const client = await s.rt.raw();
     await client.joined(name);
     client.terminate();
-    await watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: client.socketId } } }, { timeout: 3000 });
+    await watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: client.socketId } } });
   });
 
   test('a refused join is announced to nobody', async () => {
@@ -181,7 +181,7 @@ describe('convergence', () => {
         }
       }
       const mine = people.map(({ channel }) => channel.frames.filter({ action: 'join' }).at(-1).client.socketId).sort();
-      await until('all views to be the same', () => people.every(({ channel }) => JSON.stringify(ids(channel.presence())) === JSON.stringify(mine)), { timeout: 10_000 })
+      await until('all views to be the same', () => people.every(({ channel }) => JSON.stringify(ids(channel.presence())) === JSON.stringify(mine)))
         .catch((err) => assert.deepEqual(people.map(({ channel }) => ids(channel.presence())), people.map(() => mine), err.message));
     });
   }
@@ -221,7 +221,7 @@ describe('convergence', () => {
       const real = [...inside.get(name)].map((c) => cards.get(c)).sort();
       assert.ok(real.length > 2, 'the test keeps some people inside');
       for (const client of inside.get(name)) {
-        await until(`${client.name}'s view of ${name}`, () => JSON.stringify(ids(view(client.frames.items, name))) === JSON.stringify(real), { timeout: 10_000 })
+        await until(`${client.name}'s view of ${name}`, () => JSON.stringify(ids(view(client.frames.items, name))) === JSON.stringify(real))
           .catch((err) => assert.deepEqual(ids(view(client.frames.items, name)), real, err.message));
       }
       const late = await s.rt.raw();

@@ -25,10 +25,10 @@ test('a settings_file is in force from the start, re-read when it changes, and m
     assert.ok(refused.status >= 400 && refused.status < 500, `${refused.status} ${refused.text}`);
     assert.equal((await server.admin('GET', '/workspace/7/realtime')).json.hash, 'from-the-file');
     write([nested('chat', { history: 25 })]);
-    const error = await client.wait({ action: 'error' }, { timeout: 5000 });
+    const error = await client.wait({ action: 'error' });
     assert.equal(error.options.channel, 'x');
     write([], '{"servers": [{"id": 7, "enabled": true, "hash": "from-the-file", "channels": [{"pattern": "chat", "history": 7}]}]}');
-    await until('the log to say what is wrong', () => /history/.test(server.output.slice(-4000)), { timeout: 5000 });
+    await until('the log to say what is wrong', () => /history/.test(server.output.slice(-4000)));
     client.message('chat/a', 'still in force');
     await client.wait({ payload: 'still in force' });
   } finally {
