@@ -3,7 +3,7 @@ import WebSocket from "ws";
 import { Fanfare } from "../dist/fanfare.js";
 
 /** Polls until the condition holds. */
-export async function until(condition, what = String(condition), limit = 5000) {
+export async function until(condition, what = String(condition), limit = 30_000) {
   const end = Date.now() + limit;
   for (;;) {
     const value = await condition();

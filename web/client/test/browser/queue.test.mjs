@@ -145,11 +145,11 @@ test("many messages are kept in order", async () => {
   await open(page, "many");
   const payloads = Array.from({ length: 300 }, (_, n) => n);
   await send(page, ...payloads);
-  await until(async () => (await stored(page)).length === 300, "stored", 20_000);
+  await until(async () => (await stored(page)).length === 300, "stored");
   await open(page, "many");
   server.onUpgrade = () => undefined;
-  await until(() => server.payloads("many").length === 300, "sent", 20_000);
-  await until(async () => (await stored(page)).length === 0, "removed", 20_000);
+  await until(() => server.payloads("many").length === 300, "sent");
+  await until(async () => (await stored(page)).length === 0, "removed");
   assert.deepEqual(server.payloads("many"), payloads);
   await context.close();
 });

@@ -71,7 +71,7 @@ test("what was sent offline outlives two reloads, and arrives once and in order"
     await page.waitForFunction((n) => room.pending().length === n, round * 3);
   }
   proxy.down = false;
-  await until(async () => (await server.history("chat/offline")).length === 7, "all seven", 15_000);
+  await until(async () => (await server.history("chat/offline")).length === 7, "all seven");
   await page.waitForFunction(() => room.pending().length === 0);
   assert.deepEqual((await server.history("chat/offline")).map((f) => f.payload), ["online", "1-1", "1-2", "1-3", "2-1", "2-2", "2-3"]);
   await page.context().close();
@@ -93,7 +93,7 @@ test("two users and a guest on one page: identities, presence data and patterns 
       await rooms[0].send("from Ada");
       await rooms[1].send("from Grace");
       const settled = async (ok) => {
-        for (const end = Date.now() + 8000; !ok() && Date.now() < end; ) await new Promise((done) => setTimeout(done, 20));
+        for (const end = Date.now() + 30_000; !ok() && Date.now() < end; ) await new Promise((done) => setTimeout(done, 20));
       };
       await settled(() => got.every((list) => list.length === 2) && all.presence().some((m) => m.data?.typing) && all.presence().length === 2);
       const list = all.presence().map((m) => [m.permissions.row_id, m.source, m.data?.typing ?? false]).sort();
@@ -121,9 +121,9 @@ test("the token callback is asked before the token runs out; who the page is nev
   const page = await (await browser.newContext()).newPage();
   await load(page);
   let asked = 0;
-  await page.exposeFunction("freshToken", () => token({ dbo_id: 1, row_id: 21 }, asked++ ? 3600 : 4));
+  await page.exposeFunction("freshToken", () => token({ dbo_id: 1, row_id: 21 }, asked++ ? 3600 : 8));
   const rows = await page.evaluate(async (url) => {
-    const fanfare = new Fanfare({ url, token: () => freshToken(), refreshBefore: 2000, backoff: { min: 20, max: 100 } });
+    const fanfare = new Fanfare({ url, token: () => freshToken(), refreshBefore: 5000, backoff: { min: 20, max: 100 } });
     const room = fanfare.channel("chat/token");
     const rows = [];
     room.on("message", (f) => rows.push([f.payload, f.client.permissions.row_id]));

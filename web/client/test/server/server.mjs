@@ -57,7 +57,7 @@ export class Server {
     });
     this.log = "";
     for (const stream of [this.#process.stdout, this.#process.stderr]) stream.on("data", (chunk) => (this.log = (this.log + chunk).slice(-20_000)));
-    const end = Date.now() + 30_000;
+    const end = Date.now() + 60_000;
     for (;;) {
       const answer = await fetch(`http://127.0.0.1:${this.port}/api/v1/demo/channels`, { headers: { authorization: `Bearer ${this.apiKey}` } }).catch(() => undefined);
       await answer?.body?.cancel();
