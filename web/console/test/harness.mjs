@@ -34,7 +34,7 @@ export async function start(environment = {}) {
     async person(options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
       const page = await context.newPage();
-      page.setDefaultTimeout(10_000);
+      page.setDefaultTimeout(40_000);
       page.problems = [];
       page.on("pageerror", (error) => page.problems.push(String(error)));
       page.on("console", (m) => m.type() === "error" && !/status of (401|409|400|429)/.test(m.text()) && page.problems.push(m.text()));
@@ -71,7 +71,7 @@ export async function faults(page) {
 }
 
 /** Asks until the answer is right. */
-export async function until(ask, what, limit = 10_000) {
+export async function until(ask, what, limit = 40_000) {
   const end = Date.now() + limit;
   for (;;) {
     const answer = await ask();

@@ -159,12 +159,12 @@ test("live: numbers, charts, channels, gateways", async () => {
   const tile = (name) => page.locator(".tile", { hasText: name }).locator("dd");
   await until(async () => (await tile("Sockets").textContent()) === "5", "five sockets");
   await until(async () => (await tile("Channels in use").textContent()) === "3", "three channels");
-  await until(async () => parseFloat(await tile("Deliveries").textContent()) > 20, "deliveries", 15_000);
-  await until(async () => / (ms|µs|s)$/.test(await tile("Fan-out, p99").textContent()), "a percentile", 15_000);
+  await until(async () => parseFloat(await tile("Deliveries").textContent()) > 20, "deliveries");
+  await until(async () => / (ms|µs|s)$/.test(await tile("Fan-out, p99").textContent()), "a percentile");
   assert.equal(await tile("Messages lost").textContent(), "0");
   const row = page.getByRole("row", { name: /room1/ });
   assert.equal(await row.getByRole("cell").nth(1).textContent(), "3");
-  assert.ok(parseFloat(await row.getByRole("cell").nth(2).textContent()) > 5);
+  await until(async () => parseFloat(await row.getByRole("cell").nth(2).textContent()) > 5, "the channel's messages a second");
   assert.equal(await page.locator("canvas").count(), 3);
   await page.getByRole("row", { name: /alive/ }).waitFor();
   await page.waitForTimeout(14_000); // so that there is something to see
@@ -217,7 +217,8 @@ test("live: the figures of several gateways are put together, and one may go or 
   anew = n;
   await until(async () => n > anew + 2, "readings after a restart");
   assert.ok((await thousands()) < 51, "a counter that went back is no jump");
-  assert.ok(Number((await losses("Evictions"))[1]) < 60, "nor are its losses counted twice");
+  // Each gateway's counter goes up by one with each reading, and once back to nothing.
+  assert.ok(Number((await losses("Evictions"))[1]) <= 5 * n, "nor are its losses counted twice");
 });
 
 test("stored scripts stay text: rules, channel names, extras, payloads, presence data", async () => {

@@ -149,6 +149,7 @@ test("an anonymous client, a user and the server send; others see who it was", a
   }
   const from = async (text) => (await page.getByTestId("frame").filter({ hasText: text }).textContent()).match(/from (.*?) \S{20,}/)?.[1] ?? "server";
   assert.deepEqual([await from("as the socket"), await from("as nobody"), await from("as a user"), await from("as the server")], ["Ida, user 41", "anonymous", "user 42", "server"]);
+  await until(async () => (await people.heard(0)).length >= 3, "all of them on her socket");
   assert.deepEqual(await people.heard(0), ["as the socket", "as nobody", "as a user"]);
 
   // Where the time went, message by message.

@@ -22,7 +22,7 @@ const address = (channel, more = "") => `${place.origin}/demo/?room=${encodeURIC
 
 async function open(path, options) {
   const page = await place.person(options);
-  page.setDefaultTimeout(8000);
+  page.setDefaultTimeout(40_000);
   (pages ??= []).push(page);
   await page.goto(path);
   return page;
