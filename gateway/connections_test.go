@@ -259,3 +259,26 @@ func TestTapsEnd(t *testing.T) {
 		}
 	})
 }
+
+// Who asks for what is behind the last trace is never told about that one again, so it must not lack when it was stored.
+func TestTraceWaitsForItsAcknowledgement(t *testing.T) {
+	var p tap
+	p.first = 1
+	now := time.Now()
+	p.arrived(now, &protocol.Publication{ID: "a", Offset: 7, Origin: "here"}, 1)
+	p.written(1, now, now)
+	count := func(at time.Time, own protocol.NodeID) int { return len(p.behind(at, own, 0, 2, false)) }
+	if n := count(now, "here"); n != 0 {
+		t.Errorf("%d traces before the acknowledgement", n)
+	}
+	if n := count(now, "elsewhere"); n != 1 {
+		t.Errorf("%d traces where another gateway was answered", n)
+	}
+	if n := count(now.Add(tapAck), "here"); n != 1 {
+		t.Errorf("%d traces when none came", n)
+	}
+	p.stored(now, 7)
+	if got := p.behind(now, "here", 0, 2, false); len(got) != 1 || got[0].Stored == nil {
+		t.Errorf("acknowledged: %+v", got)
+	}
+}

@@ -27,6 +27,8 @@ const (
 	tapStores = 64
 	// tapFor is how long a tap lasts after somebody has asked.
 	tapFor = 15 * time.Second
+	// tapAck is how long a trace waits for the acknowledgement of its storing, which may come later than the publication.
+	tapAck = time.Second
 	// maxTaps of one node.
 	maxTaps = 64
 )
@@ -71,7 +73,7 @@ func (g *Gateway) Traces(key protocol.Topic, after uint64) []Trace {
 		t.tap = &tap{first: 1}
 	}
 	t.tap.until = now.Add(tapFor)
-	return t.tap.behind(after, t.number, t.writing)
+	return t.tap.behind(now, g.opts.Node, after, t.number, t.writing)
 }
 
 // closeTapLocked takes away a tap that nobody looks at any more.
@@ -118,8 +120,9 @@ func (p *tap) written(batch uint64, flushed, written time.Time) {
 }
 
 // behind gives the finished traces behind a number, in order: up to the first one that is still on its way. next is
-// the batch being gathered, and writing says that the one before is not out yet.
-func (p *tap) behind(after, next uint64, writing bool) []Trace {
+// the batch being gathered, and writing says that the one before is not out yet. What is given once is not asked for again,
+// so what was accepted on this node, which is own, is not finished before it is acknowledged as stored.
+func (p *tap) behind(now time.Time, own protocol.NodeID, after, next uint64, writing bool) []Trace {
 	var out []Trace
 	for i := range p.list {
 		if b := p.batch[i]; b > next || b == next && b > 0 && writing {
@@ -133,6 +136,9 @@ func (p *tap) behind(after, next uint64, writing bool) []Trace {
 			if s.offset == t.Offset && t.Offset > 0 {
 				t.Stored = &s.at
 			}
+		}
+		if t.Stored == nil && t.Offset > 0 && t.Origin == own && now.Sub(t.Arrived) < tapAck {
+			break
 		}
 		out = append(out, t)
 	}
