@@ -12,7 +12,16 @@ const { until } = require('../lib/wait');
 
 const s = serve({});
 
-const SECOND = { timeout: 10_000 }; // "within a second"; the rest is for a machine that has other things to do
+const SECOND = { timeout: 10_000 }; // "within a second" is said of the median: a busy machine may be late now and then
+const took = [];
+
+/** Waits for what a change of settings brings about, and notes how long after the change's answer it came. */
+async function effect(waiting) {
+  const begun = performance.now();
+  const value = await waiting;
+  took.push(performance.now() - begun);
+  return value;
+}
 
 describe('a change reaches clients that are inside, within a second', () => {
   for (const [what, change] of Object.entries({
@@ -28,15 +37,15 @@ describe('a change reaches clients that are inside, within a second', () => {
       await guest.joined('x', { presence: true });
       await guest.joined('y');
       await rt.put({ channels: change });
-      const error = await guest.wait({ action: 'error' }, SECOND);
+      const error = await effect(guest.wait({ action: 'error' }, SECOND));
       assertError(error, undefined, undefined, 'x');
       if (what.startsWith('anonymous')) {
-        await watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: guest.socketId } } }, SECOND);
+        await effect(watcher.wait({ action: 'presence_update', payload: { action: 'leave', presence: { socketId: guest.socketId } } }, SECOND));
         watcher.message('x', 'without guests');
         await watcher.wait({ action: 'message', payload: 'without guests' });
         assert.equal(watcher.frames.filter({ action: 'error' }).length, 0, 'who may stay stays');
       } else {
-        assertError(await watcher.wait({ action: 'error' }, SECOND), undefined, undefined, 'x');
+        assertError(await effect(watcher.wait({ action: 'error' }, SECOND)), undefined, undefined, 'x');
       }
       const mark = guest.mark;
       guest.message('x', 'still?');
@@ -57,7 +66,7 @@ describe('a change reaches clients that are inside, within a second', () => {
       y.listen();
       await y.wait({ action: 'join' });
       await rt.put({ channels: [open('y')] });
-      await x.errors.wait({ action: 'error' }, SECOND);
+      await effect(x.errors.wait({ action: 'error' }, SECOND));
       assert.equal(y.errors.length, 0);
       assert.equal(user.attempts.length, 1);
     });
@@ -74,9 +83,9 @@ describe('a change reaches clients that are inside, within a second', () => {
     };
     assert.equal(await outcome(), 'message');
     await rt.put({ channels: [open('x', { client_public_messaging: false })] });
-    await until('writing to be refused', async () => (await outcome()) === 'error', SECOND);
+    await effect(until('writing to be refused', async () => (await outcome()) === 'error', SECOND));
     await rt.put({ channels: [open('x')] });
-    await until('writing to be allowed', async () => (await outcome()) === 'message', SECOND);
+    await effect(until('writing to be allowed', async () => (await outcome()) === 'message', SECOND));
     assert.equal(client.frames.filter({ action: 'join' }).length, 1, 'the membership was never lost');
   });
 
@@ -86,7 +95,7 @@ describe('a change reaches clients that are inside, within a second', () => {
     await guest.joined('chat/a');
     await guest.joined('chat/b');
     await rt.put({ channels: [nested('chat'), rule('chat/a', { client_public_messaging: true })] });
-    const error = await guest.wait({ action: 'error' }, SECOND);
+    const error = await effect(guest.wait({ action: 'error' }, SECOND));
     assert.equal(error.options.channel, 'chat/a');
     guest.message('chat/b', 'fine');
     await guest.wait({ action: 'message', payload: 'fine' });
@@ -99,7 +108,7 @@ describe('a change reaches clients that are inside, within a second', () => {
     await client.joined('x');
     await client.published('x', 'not kept');
     await rt.put({ channels: [open('x', { history: 25 }), open('z')] });
-    await until('z to admit', async () => !(await client.join('z')).error, SECOND);
+    await effect(until('z to admit', async () => !(await client.join('z')).error, SECOND));
     await client.published('x', 'kept');
     assert.deepEqual((await client.history('x')).history.map((f) => f.payload), ['kept']);
   });
@@ -116,11 +125,17 @@ describe('a change reaches clients that are inside, within a second', () => {
     assert.equal(closed.code, 4401);
     assert.equal(client.frames.items.at(-1).action, 'error');
     await channel.errors.wait({ action: 'error' });
-    await until('the SDK socket to be closed', () => user.attempt.closed?.code === 4401, SECOND);
+    await effect(until('the SDK socket to be closed', () => user.attempt.closed?.code === 4401, SECOND));
     await (await rt.raw()).joined('x');
     rt.hash = old;
     const late = await rt.raw();
     assert.equal((await late.ended).code, 4401);
+  });
+
+  test('most changes came within a second', () => {
+    assert.ok(took.length >= 10);
+    const median = took.toSorted((a, b) => a - b)[took.length >> 1];
+    assert.ok(median < 1000, `${median} ms`);
   });
 
   test('turned off and on again: members are sent away with 4401 and may come back', async () => {
