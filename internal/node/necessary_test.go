@@ -185,8 +185,12 @@ func TestPermissionsNecessary(t *testing.T) {
 			// Where a gateway happens to need it while it starts, it does not start.
 			if test.what != nil && err == nil {
 				wait := unmet
-				if test.name == "removing entries" {
+				switch test.name {
+				case "removing entries":
 					wait = 4 * unmet // what is to be removed appears first, when the lease is looked at
+					fallthrough
+				case "where webhooks stand":
+					natstest.Eventually(t, "the other to leave it to this one", func() bool { return !b.presence.Janitor() })
 				}
 				within, cancel := context.WithTimeout(t.Context(), wait)
 				defer cancel()
