@@ -253,7 +253,7 @@ func (tp tape) collectForward(ctx context.Context, r Range, b bounds, shows func
 func (tp tape) collectBackward(ctx context.Context, r Range, b bounds, shows func(entry) bool) (found []entry, err error) {
 	below, counted, size := b.below, 0, 0
 	for scanned, room := 0, 1; scanned < maxScanned; room = min(2*room, pageSize) {
-		start, whole, err := tp.seek(ctx, room*(r.Limit+1-counted), below)
+		start, whole, err := tp.seek(ctx, min(room*(r.Limit+1-counted), maxScanned-scanned), below)
 		if err != nil {
 			return nil, err
 		}
