@@ -21,7 +21,7 @@ func (l *Log) Read(ctx context.Context, server protocol.ServerID, after string, 
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		out, err := l.read(ctx, server, from, limit)
 		switch {
-		case err != nil && waiting && ctx.Err() != nil: // the wait was over while it looked
+		case err != nil && news != nil && ctx.Err() != nil: // the wait was over while it looked again
 			return nil, after, nil
 		case err != nil:
 			return nil, "", err
