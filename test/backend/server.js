@@ -3,27 +3,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { freePort } from "../freeport.cjs";
+
 export const API_KEY = "backend-tests-key";
-
-let portsGiven = 0;
-
-/** A port of this process, below those that the kernel gives to whoever asks for any. */
-export async function freePort() {
-  for (let tries = 0; tries < 5900; tries++) {
-    const port = 10100 + ((process.pid * 64 + portsGiven++) % 5900);
-    const probe = createServer();
-    const free = await new Promise((resolve) => probe.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
-    if (!free) continue;
-    probe.close();
-    await once(probe, "close");
-    return port;
-  }
-  throw new Error("no port is free");
-}
 
 /** Starts a server with one realtime server `demo` that has these channel rules. */
 export async function startServer(channels) {

@@ -10,34 +10,19 @@ const { once } = require('node:events');
 const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
-const net = require('node:net');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
 const { randomBytes } = require('node:crypto');
 const assert = require('node:assert/strict');
 
 const { until } = require('./wait');
+const { freePort } = require('../../freeport.cjs');
 const { mint, SECRET } = require('./token');
 const { RawClient } = require('./raw');
 const { SdkUser } = require('./sdk');
 
 const ADMIN_TOKEN = process.env.CONFORMANCE_ADMIN_TOKEN ?? 'conformance-admin-token';
 const API_KEY = process.env.CONFORMANCE_API_KEY ?? 'conformance-api-key';
-
-let portsGiven = 0;
-
-/** A port of this process, below those that the kernel gives to whoever asks for any: it stays free while its server restarts. */
-async function freePort(host = '127.0.0.1') {
-  for (let tries = 0; tries < 5900; tries++) {
-    const port = 10100 + ((process.pid * 64 + portsGiven++) % 5900);
-    const probe = net.createServer();
-    const free = await new Promise((resolve) => probe.once('error', () => resolve(false)).listen(port, host, () => resolve(true)));
-    if (!free) continue;
-    await new Promise((resolve) => probe.close(resolve));
-    return port;
-  }
-  throw new Error('no port is free');
-}
 
 /** A request; gives status, headers, text and the parsed JSON body when there is one. */
 function request(url, { method = 'GET', token, body, headers = {}, ca } = {}) {

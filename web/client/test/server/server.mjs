@@ -2,27 +2,12 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { freePort } from "../../../../test/freeport.cjs";
+
 const root = join(import.meta.dirname, "../../../..");
-
-let portsGiven = 0;
-
-/** A port of this process, below those that the kernel gives to whoever asks for any: it stays free while its server restarts. */
-async function freePort() {
-  for (let tries = 0; tries < 5900; tries++) {
-    const port = 10100 + ((process.pid * 64 + portsGiven++) % 5900);
-    const probe = net.createServer();
-    const free = await new Promise((resolve) => probe.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
-    if (!free) continue;
-    probe.close();
-    await once(probe, "close");
-    return port;
-  }
-  throw new Error("no port is free");
-}
 
 /** FANFARE_BIN names a binary that is there already. */
 function binary(dir) {
